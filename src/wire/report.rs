@@ -1,0 +1,127 @@
+//! The worker's last word: a JSON document in the container's termination message.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ExitClass, Format, SCHEMA_VERSION};
+
+/// The kubelet keeps this much of a termination message (Kubernetes `MaxContainerTerminationMessageLength`).
+pub const MAX_REPORT_BYTES: usize = 4096;
+
+/// The report of one attempt. Carries no credential: URLs are printed without userinfo and query.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The version of this document: [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// How the attempt ended; the same as the exit code.
+    pub class: ExitClass,
+    /// One CamelCase word for the cause, stable for machines (`NotFound`, `DigestMismatch`, `BackingFile` …).
+    pub reason: String,
+    /// A sentence for a human: what was found, what was expected, what to do next.
+    pub message: String,
+    /// What was learnt of the source, as far as the attempt came.
+    #[serde(default)]
+    pub source: SourceFacts,
+    /// Bytes received from the source, repeated ones included: what was paid.
+    #[serde(default)]
+    pub bytes_fetched: u64,
+    /// Bytes written to the target.
+    #[serde(default)]
+    pub bytes_written: u64,
+    /// Whether a later attempt into the same volume can go on where this one ended.
+    #[serde(default)]
+    pub resumable: bool,
+    /// The server's wish for the time before the next attempt (`Retry-After`), in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_seconds: Option<u64>,
+    /// How long each stage of the pipeline waited for its neighbours; the stage that waited least is the bottleneck.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<StageWait>,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            class: ExitClass::Done,
+            reason: String::new(),
+            message: String::new(),
+            source: SourceFacts::default(),
+            bytes_fetched: 0,
+            bytes_written: 0,
+            resumable: false,
+            retry_after_seconds: None,
+            waits: Vec::new(),
+        }
+    }
+}
+
+impl Report {
+    /// The report in a termination message; `None` when it holds none of a known version (a log tail, a cut document).
+    #[must_use]
+    pub fn parse(message: &str) -> Option<Self> {
+        serde_json::from_str(message)
+            .ok()
+            .filter(|report: &Self| report.schema_version == SCHEMA_VERSION)
+    }
+
+    /// The report as JSON of at most [`MAX_REPORT_BYTES`], the message shortened where it must be: a document cut by
+    /// the kubelet could not be read at all.
+    #[must_use]
+    pub fn to_message(&self) -> String {
+        const ELLIPSIS: &str = "…";
+        let mut report = self.clone();
+        loop {
+            let text = serde_json::to_string(&report).unwrap_or_default();
+            let excess = text.len().saturating_sub(MAX_REPORT_BYTES);
+            if excess == 0 {
+                return text;
+            }
+            // Escapes make a character longer in JSON than in memory, so one cut may take a little too much.
+            let keep = report.message.len().saturating_sub(excess + ELLIPSIS.len());
+            if keep == 0 {
+                report.message.clear();
+                report.waits.clear();
+                return serde_json::to_string(&report).unwrap_or_default();
+            }
+            report
+                .message
+                .truncate(report.message.floor_char_boundary(keep));
+            report.message.push_str(ELLIPSIS);
+        }
+    }
+}
+
+/// What an attempt learnt of its source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceFacts {
+    /// The digest (registry) or ETag (HTTP, S3) that names exactly these bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The disk format by content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// The size of the disk that the image describes, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_size: Option<u64>,
+    /// The size of what is fetched, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+}
+
+/// How long a stage stood still.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StageWait {
+    /// The stage's name (`fetch`, `hash`, `decompress`, `decode`, `write`).
+    pub stage: String,
+    /// Milliseconds in which it waited for input.
+    pub input_ms: u64,
+    /// Milliseconds in which it waited for room in its output.
+    pub output_ms: u64,
+}
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;
