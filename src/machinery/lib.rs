@@ -1,1 +1,3 @@
-//! Placeholder until the crate lands.
+//! The Kubernetes volume populator protocol as a library.
+mod populator;
+pub use populator::*;
