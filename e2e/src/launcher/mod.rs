@@ -1,0 +1,152 @@
+//! Bringing the embedded cluster up and taking it down.
+//!
+//! A real API server, scheduler, controller manager and DNS; two nodes with containerd and kubelet; a CSI driver with its
+//! sidecars; a registry, an S3 server and an HTTP server with faults. All are processes of this machine inside one network
+//! namespace and one cgroup, so that `down` finds whatever is left, also after a crash.
+
+mod cgroup;
+mod controlplane;
+mod images;
+mod network;
+mod node;
+mod packages;
+mod pki;
+mod process;
+mod status;
+mod teardown;
+mod tools;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::cache;
+use crate::instance::Instance;
+use crate::say::{say, step};
+use cgroup::Cgroup;
+use pki::Pki;
+use process::Supervisor;
+
+pub use status::status;
+pub use teardown::remains;
+
+/// What the steps of bringing a cluster up share.
+struct Launcher {
+    instance: Instance,
+    state: PathBuf,
+    tools: PathBuf,
+    pki: Pki,
+    supervisor: Supervisor,
+}
+
+/// Brings the cluster of this checkout up, or completes one that is half up. Up twice is up once.
+///
+/// # Errors
+/// When a step fails; what is up stays up for inspection, and the next `up` continues from there.
+pub fn up(instance: &Instance) -> Result<()> {
+    require_root()?;
+    let _lock = lock(instance)?;
+    let start = Instant::now();
+    say(&format!("cluster {}: bringing it up", instance.name()));
+    packages::ensure()?;
+    let tools = tools::ensure(instance.checkout())?;
+    forget_other_boots(instance)?;
+
+    let state = instance.state();
+    fs::create_dir_all(&state).with_context(|| format!("cannot create {}", state.display()))?;
+    let cgroup = Cgroup::of(instance)?;
+    cgroup.create()?;
+    network::ensure(instance)?;
+    let pki = Pki::ensure(instance, state.join("pki"))?;
+    let supervisor = Supervisor::new(instance, &cgroup)?;
+    let launcher = Launcher {
+        instance: instance.clone(),
+        state,
+        tools,
+        pki,
+        supervisor,
+    };
+    launcher.up()?;
+    say(&format!(
+        "cluster {}: up after {:.0} s",
+        instance.name(),
+        start.elapsed().as_secs_f64()
+    ));
+    Ok(())
+}
+
+/// Takes the cluster of this checkout down; nothing of it is left afterwards.
+///
+/// # Errors
+/// When something cannot be removed.
+pub fn down(instance: &Instance) -> Result<()> {
+    require_root()?;
+    let _lock = lock(instance)?;
+    step(
+        &format!("cluster {}: taking it down", instance.name()),
+        || teardown::down(instance),
+    )
+}
+
+impl Launcher {
+    fn up(&self) -> Result<()> {
+        step("starting the control plane", || self.control_plane())?;
+        step("starting two nodes", || self.nodes())?;
+        step("starting DNS", || self.dns())?;
+        step("waiting for the nodes", || {
+            self.nodes_ready()?;
+            self.accounts()
+        })
+    }
+
+    /// A Go tool's path.
+    fn tool(&self, name: &str) -> PathBuf {
+        self.tools.join(name)
+    }
+
+    /// `PATH` with the tools in front.
+    fn path_variable(&self) -> String {
+        let path =
+            std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+        format!("{}:{path}", self.tools.display())
+    }
+}
+
+fn require_root() -> Result<()> {
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "the embedded cluster mounts file systems and makes network namespaces: run this command as root"
+    );
+    Ok(())
+}
+
+fn lock(instance: &Instance) -> Result<fs::File> {
+    let path = instance.lock_file();
+    let parent = path.parent().context("the lock has a parent")?;
+    fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+    cache::lock(&path)
+}
+
+/// A machine that was started again has the files of its clusters, but nothing else of them; and etcd, which does not
+/// sync, may have lost some. Such a cluster is made anew.
+fn forget_other_boots(instance: &Instance) -> Result<()> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .context("cannot read the machine's boot id")?;
+    let note = instance.state().join("boot-id");
+    if instance.state().exists() && !fs::read_to_string(&note).is_ok_and(|noted| noted == boot) {
+        step("removing what is left of a cluster from before", || {
+            teardown::down(instance)
+        })?;
+    }
+    write(&note, &boot)
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)
+            .with_context(|| format!("cannot create {}", parent.display()))?;
+    }
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,306 @@
+//! Components as detached processes: each in a session of its own, logged to its own file, remembered by id and start
+//! time, so that an id that the kernel gave away again is never mistaken for ours.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+
+use crate::instance::Instance;
+use crate::launcher::cgroup::Cgroup;
+use crate::launcher::network;
+use crate::{cache, poll};
+
+/// How long a component may take to end by itself before it is killed.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What to run.
+pub(crate) struct Component {
+    /// Its name: of the log, of the pid file, in messages.
+    pub(crate) name: String,
+    /// The program's path.
+    pub(crate) program: PathBuf,
+    /// Its arguments.
+    pub(crate) args: Vec<String>,
+    /// Variables added to the launcher's own environment.
+    pub(crate) env: Vec<(String, String)>,
+    /// A configuration file's content, when there is one: a component runs again when it changes.
+    pub(crate) config: String,
+}
+
+impl Component {
+    /// A component without arguments.
+    #[must_use]
+    pub(crate) fn new(name: &str, program: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            program,
+            args: Vec::new(),
+            env: Vec::new(),
+            config: String::new(),
+        }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub(crate) fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds a variable.
+    #[must_use]
+    pub(crate) fn env(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.env.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// Notes a configuration that the component reads at its start.
+    #[must_use]
+    pub(crate) fn config(mut self, content: &str) -> Self {
+        self.config = content.to_owned();
+        self
+    }
+
+    /// Changes with anything that would make a running component differ from this one.
+    fn key(&self) -> String {
+        let built = fs::metadata(&self.program)
+            .and_then(|m| m.modified())
+            .map(|t| format!("{t:?}"))
+            .unwrap_or_default();
+        let text = format!("{:?}{:?}{:?}{built}", self.program, self.args, self.env);
+        cache::key(&[text.as_bytes(), self.config.as_bytes()])
+    }
+}
+
+/// What a pid file holds.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    pid: i32,
+    /// In clock ticks since the machine's start.
+    started: u64,
+    /// [`Component::key`].
+    key: String,
+}
+
+/// Starts and ends the components of one cluster.
+pub(crate) struct Supervisor {
+    instance: Instance,
+    pids: PathBuf,
+    logs: PathBuf,
+    procs: PathBuf,
+}
+
+impl Supervisor {
+    /// The supervisor of `instance`.
+    ///
+    /// # Errors
+    /// When its directories cannot be made.
+    pub(crate) fn new(instance: &Instance, cgroup: &Cgroup) -> Result<Self> {
+        let (pids, logs) = (instance.state().join("pids"), instance.logs());
+        for dir in [&pids, &logs] {
+            fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        }
+        Ok(Self {
+            instance: instance.clone(),
+            pids,
+            logs,
+            procs: cgroup.system_procs(),
+        })
+    }
+
+    /// Makes sure that `component` runs as described: one that runs is left alone, one that runs otherwise is restarted.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn ensure(&self, component: &Component) -> Result<()> {
+        let key = component.key();
+        match self.record(&component.name) {
+            Some(record) if alive(&record) && record.key == key => return Ok(()),
+            Some(record) if alive(&record) => self.stop(&component.name)?,
+            _ => {}
+        }
+        self.start(component, key)
+    }
+
+    fn start(&self, component: &Component, key: String) -> Result<()> {
+        let name = &component.name;
+        let path = self.log(name);
+        let log = File::options().create(true).append(true).open(&path);
+        let log = log.with_context(|| format!("cannot open {}", path.display()))?;
+        // The shell joins the cgroup before it becomes the component: what a component starts is then ours as well.
+        let script = "echo $$ >\"$0\" && exec nsenter --net=\"$1\" -- \"${@:2}\"";
+        let child = Command::new("setsid")
+            .args(["bash", "-c", script])
+            .arg(&self.procs)
+            .arg(network::netns_file(&self.instance))
+            .arg(&component.program)
+            .args(&component.args)
+            .envs(component.env.iter().map(|(k, v)| (k, v)))
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(
+                log.try_clone()
+                    .context("cannot duplicate the log's handle")?,
+            )
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let pid = i32::try_from(child.id()).context("a process id fits")?;
+        let started = started(pid)
+            .with_context(|| format!("{name} ended at once; see {}", path.display()))?;
+        let record = Record { pid, started, key };
+        let file = self.pid_file(name);
+        fs::write(&file, serde_json::to_vec(&record)?)
+            .with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// Ends a component: SIGTERM, and SIGKILL after a while. One that does not run is fine.
+    ///
+    /// # Errors
+    /// When it survives SIGKILL.
+    pub(crate) fn stop(&self, name: &str) -> Result<()> {
+        self.stop_all(&[name.to_owned()], GRACE)
+    }
+
+    /// Ends several components at once: SIGTERM, and SIGKILL after `grace`.
+    ///
+    /// # Errors
+    /// When one survives SIGKILL.
+    pub(crate) fn stop_all(&self, names: &[String], grace: Duration) -> Result<()> {
+        let running: Vec<Record> = names
+            .iter()
+            .filter_map(|name| self.record(name))
+            .filter(alive)
+            .collect();
+        for record in &running {
+            signal(record, Signal::TERM);
+            // One that a test had stopped must wake up to see it.
+            signal(record, Signal::CONT);
+        }
+        let gone = || running.iter().all(|record| !alive(record));
+        if poll::until_true("components to end", grace, gone).is_err() {
+            running
+                .iter()
+                .for_each(|record| signal(record, Signal::KILL));
+            poll::until_true("components to be killed", GRACE, gone)?;
+        }
+        for name in names {
+            let _ = fs::remove_file(self.pid_file(name));
+        }
+        Ok(())
+    }
+
+    /// Every component that was ever started and not stopped, by name.
+    #[must_use]
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.pids).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries
+            .filter_map(|entry| {
+                entry
+                    .path()
+                    .file_stem()
+                    .map(|stem| stem.to_string_lossy().into_owned())
+            })
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The id of a running component.
+    #[must_use]
+    pub(crate) fn pid(&self, name: &str) -> Option<i32> {
+        self.record(name).filter(alive).map(|record| record.pid)
+    }
+
+    /// Where a component's id is written, as JSON with a field `pid`.
+    #[must_use]
+    pub(crate) fn pid_file(&self, name: &str) -> PathBuf {
+        self.pids.join(format!("{name}.json"))
+    }
+
+    /// Where a component logs.
+    #[must_use]
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
+        self.logs.join(format!("{name}.log"))
+    }
+
+    /// Waits until `probe` is true; gives up early, with the end of the log, when the component has ended.
+    ///
+    /// # Errors
+    /// When it is not ready in time, or ended.
+    pub(crate) fn ready(
+        &self,
+        name: &str,
+        deadline: Duration,
+        mut probe: impl FnMut() -> bool,
+    ) -> Result<()> {
+        let outcome = poll::until(&format!("{name} to be ready"), deadline, || {
+            if probe() {
+                return Ok(Some(true));
+            }
+            Ok(self.pid(name).is_none().then_some(false))
+        });
+        match outcome {
+            Ok(true) => Ok(()),
+            Ok(false) => bail!(
+                "{name} ended; the end of {}:\n{}",
+                self.log(name).display(),
+                self.log_tail(name)
+            ),
+            Err(error) => Err(error.context(format!(
+                "the end of {}:\n{}",
+                self.log(name).display(),
+                self.log_tail(name)
+            ))),
+        }
+    }
+
+    fn log_tail(&self, name: &str) -> String {
+        let text = fs::read(self.log(name)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    fn record(&self, name: &str) -> Option<Record> {
+        serde_json::from_slice(&fs::read(self.pid_file(name)).ok()?).ok()
+    }
+}
+
+fn signal(record: &Record, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(record.pid).filter(|_| alive(record)) {
+        // It may end between the check and the call; then there is nothing left to do.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+fn alive(record: &Record) -> bool {
+    started(record.pid) == Some(record.started)
+}
+
+/// When a living process was started, in clock ticks since the machine's start.
+fn started(pid: i32) -> Option<u64> {
+    parse_started(&fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?)
+}
+
+/// The start time in the text of `/proc/PID/stat`; `None` for a process that ended and waits for its parent.
+fn parse_started(stat: &str) -> Option<u64> {
+    // The second field is the program's name in parentheses, and may hold anything.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let state = fields.first()?;
+    if matches!(*state, "Z" | "X") {
+        return None;
+    }
+    // "starttime" is field 22, and `rest` begins with field 3.
+    fields.get(19)?.parse().ok()
+}
+
+#[cfg(test)]
+#[path = "process_tests.rs"]
+mod tests;
