@@ -27,7 +27,7 @@ pub type CallbackError = Box<dyn std::error::Error + Send + Sync>;
 /// ```text
 /// populate → Hold … → NeedPrime → (prime exists) → Running … → Filled → complete → Done
 ///     → rebind → (claim is Bound to our volume) → cleanup(Bound) → prime deleted
-/// at any moment: cleanup(Gone | Bound | Elsewhere | Unplaced | Discarded) → prime deleted
+/// at any moment: cleanup(Gone | Bound | Elsewhere | Unplaced | Refused | Discarded) → prime deleted
 /// ```
 #[async_trait]
 pub trait Populator: Send + Sync + 'static {
@@ -56,7 +56,8 @@ pub trait Populator: Send + Sync + 'static {
     /// deletes it once this says [`Cleanup::Done`], that is: once the worker is *seen to be gone*.
     ///
     /// Called after the commit point and whenever a filling is given up, also for claims of which nothing but the UID
-    /// is known any more; never needs the source, the class, the grant or the node.
+    /// is known any more; never needs the source, the class, the grant or the node. It is asked on every pass of such a
+    /// claim, so it must be cheap when there is nothing left to do.
     async fn cleanup(&self, context: &CleanupContext) -> Result<Cleanup, CallbackError>;
 
     /// Claims that need a pass for a reason that the machinery's own watches do not see.
@@ -93,6 +94,11 @@ pub struct Context<S> {
     pub volume: Option<Arc<PersistentVolume>>,
     /// The node that the worker must run on: the one that the scheduler selected for the claim's own consumer.
     pub node: Option<String>,
+    /// The API server refused the prime that was just asked for (403: a quota, a `LimitRange`, a policy), and this is
+    /// its message. Set only on the one more call that follows the refusal in the same pass, so that a permit can be
+    /// given back; the machinery keeps no memory of it. An answer of [`Populate::NeedPrime`] is then taken for
+    /// "try again later".
+    pub prime_refused: Option<String>,
 }
 
 /// Where the filling of a claim stands.
@@ -180,6 +186,9 @@ pub enum Cause {
     /// The claim's class waits for a consumer, and no node is selected, or the one that was will not do. Said on every
     /// pass of such a claim, so that it leaves a queue that it may stand in.
     Unplaced,
+    /// The claim may not be filled now: its source or its grant is missing or gone, or pre-flight refused it. `populate`
+    /// is not asked until that changes, so it leaves a queue that it may stand in, and the user has been told why.
+    Refused,
     /// The populator said so: [`Populate::Discard`], [`Populate::Failed`] or [`Complete::Discard`].
     Discarded,
 }
