@@ -1,0 +1,305 @@
+//! What became of a sync: the queue, the retry state and the audit trail.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::SourceFacts;
+use crate::schema;
+
+/// What became of a sync.
+///
+/// What an attempt runs with is latched when it is admitted: `imageGeneration` says which spec of the image, and the
+/// worker's job carries that spec, so a change of the image never reaches a worker that runs. The next attempt is
+/// admitted anew. With the same generation it must find the bytes of `source.digest`, and goes on in the same prime
+/// where that helps; with another it starts from nothing, since what the old spec promised means nothing to the new.
+/// The spec itself is therefore not repeated here.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct VMDiskSyncStatus {
+    /// Where the sync is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<SyncPhase>,
+
+    /// When the sync last joined the queue, to the microsecond: the queue is first in, first out by this time. A retry
+    /// that is due rejoins at the tail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::micro_time")]
+    pub enqueued_at: Option<MicroTime>,
+
+    /// The number of the current or last attempt, from 1; 0 before the first. Interrupted attempts count here.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub attempt: i32,
+
+    /// Attempts that ended by eviction, drain, preemption or node loss. They do not count against the policy's
+    /// retryLimit.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub interruptions: i32,
+
+    /// While BackingOff: no earlier than this does the sync rejoin the queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub not_before: Option<Time>,
+
+    /// When the current or last attempt was admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub started_at: Option<Time>,
+
+    /// When the sync came to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub finished_at: Option<Time>,
+
+    /// The generation of the image's spec that the current or last attempt was admitted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub image_generation: Option<i64>,
+
+    /// How far the current attempt is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+
+    /// How the claim is filled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Route>,
+
+    /// What the source turned out to be. A later attempt of the same generation must find the same digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceFacts>,
+
+    /// The temporary claim that is being filled, in this namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub prime: Option<String>,
+
+    /// The worker pod, in this namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub pod: Option<String>,
+
+    /// The node that the worker runs or ran on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub node: Option<String>,
+
+    /// How the last attempt that failed ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<LastFailure>,
+
+    /// Admitted: the gate let the current attempt run. Succeeded: the claim is bound to a volume that holds the disk
+    /// (Unknown while that is open, False when it was given up).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+/// The phases of a sync.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SyncPhase {
+    /// Waits for the gate; nothing exists for it yet.
+    #[default]
+    Queued,
+    /// Admitted: prime and worker exist or are about to.
+    Syncing,
+    /// An attempt failed; the next one waits for `notBefore`.
+    BackingOff,
+    /// The claim is bound to the filled volume.
+    Succeeded,
+    /// Given up, until the image's spec changes or the sync is deleted.
+    Failed,
+    /// The claim is gone, or was bound elsewhere.
+    Cancelled,
+}
+
+impl SyncPhase {
+    /// Whether nothing follows by itself.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// How far an attempt is.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// How much of the work is done, 0 to 100; absent while the source's length is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub percent: Option<i32>,
+
+    /// Bytes received from the source in this attempt, repeated ones included.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub bytes_fetched: i64,
+
+    /// Bytes written to the volume in this attempt; holes are not written.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub bytes_written: i64,
+
+    /// Bytes received per second, over the last report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub bytes_per_second: Option<i64>,
+
+    /// What the worker is doing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
+}
+
+/// The stages of an attempt, in their order.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Reaching the source; nothing is known of it yet.
+    Connecting,
+    /// Reading headers: format, virtual size, whether the disk fits.
+    Inspecting,
+    /// Bytes flow from the source and are decoded and written as they come.
+    Fetching,
+    /// A format that needs the whole file is being turned into a raw disk.
+    Converting,
+    /// Zeroing, growing, flushing; the disk is not visible yet.
+    Finalizing,
+}
+
+/// How a claim is filled, and why so.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The way.
+    pub kind: RouteKind,
+    /// Why this way, where another would have been possible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub reason: Option<String>,
+}
+
+/// The ways to fill a claim.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RouteKind {
+    /// From the source.
+    Fetch,
+    /// From the snapshot of golden data; uses no network.
+    Snapshot,
+    /// An empty disk.
+    Blank,
+}
+
+/// How an attempt failed.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct LastFailure {
+    /// What follows from it.
+    pub class: FailureClass,
+    /// One CamelCase word for the cause, for example NotFound or DigestMismatch.
+    #[schemars(length(min = 1, max = 128))]
+    pub reason: String,
+    /// What was found, what was expected, and what to do next.
+    #[schemars(length(max = 4096))]
+    pub message: String,
+    /// When the attempt ended.
+    #[schemars(schema_with = "schema::time")]
+    pub time: Time,
+}
+
+/// The classes of failure: what happens next goes by these alone.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FailureClass {
+    /// May go away by itself: retried with doubling, jittered backoff, up to retryLimit.
+    Transient,
+    /// Eviction, drain, preemption or node loss: retried, and not counted.
+    Interrupted,
+    /// The source does not exist (yet): asked again at missingRetryInterval.
+    SourceMissing,
+    /// Refused by source or policy, or the Secret is missing: asked again at deniedRetryInterval.
+    Denied,
+    /// Retrying would give the same: waits for a change of the image, or for the sync to be deleted.
+    Final,
+}
+
+impl FailureClass {
+    /// The class's name, as in the API and in metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "Transient",
+            Self::Interrupted => "Interrupted",
+            Self::SourceMissing => "SourceMissing",
+            Self::Denied => "Denied",
+            Self::Final => "Final",
+        }
+    }
+}
+
+/// The types of a sync's conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SyncCondition {
+    /// The gate let the current attempt run.
+    Admitted,
+    /// The claim is bound to a volume that holds the disk.
+    Succeeded,
+}
+
+impl SyncCondition {
+    /// The condition's `type`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admitted => "Admitted",
+            Self::Succeeded => "Succeeded",
+        }
+    }
+}
+
+/// The reasons of a sync's conditions. Part of the API: closed, and each with one meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SyncReason {
+    /// Admitted: the policy's concurrency is used up by earlier syncs.
+    WaitingForTurn,
+    /// Admitted: golden data that will serve this claim is on its way.
+    WaitingForGolden,
+    /// Admitted: a consumer has not selected a node (any more).
+    WaitingForNode,
+    /// Admitted: a permit is held.
+    Admitted,
+    /// Admitted: the sync came to its end and holds no permit.
+    Finished,
+    /// Succeeded: an attempt runs or is about to.
+    InProgress,
+    /// Succeeded: an attempt failed and another follows.
+    BackingOff,
+    /// Succeeded: the claim is bound.
+    Bound,
+    /// Succeeded: retrying would give the same.
+    FailedFinally,
+    /// Succeeded: retryLimit is used up.
+    RetryLimitReached,
+    /// Succeeded: the claim was deleted.
+    ClaimGone,
+    /// Succeeded: the claim was bound to a volume that is not ours.
+    BoundElsewhere,
+}
+
+impl SyncReason {
+    /// The condition's `reason`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WaitingForTurn => "WaitingForTurn",
+            Self::WaitingForGolden => "WaitingForGolden",
+            Self::WaitingForNode => "WaitingForNode",
+            Self::Admitted => "Admitted",
+            Self::Finished => "Finished",
+            Self::InProgress => "InProgress",
+            Self::BackingOff => "BackingOff",
+            Self::Bound => "Bound",
+            Self::FailedFinally => "FailedFinally",
+            Self::RetryLimitReached => "RetryLimitReached",
+            Self::ClaimGone => "ClaimGone",
+            Self::BoundElsewhere => "BoundElsewhere",
+        }
+    }
+}
