@@ -9,3 +9,4 @@ pub mod instance;
 pub mod launcher;
 pub mod poll;
 pub mod say;
+pub mod servers;

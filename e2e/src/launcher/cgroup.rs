@@ -31,10 +31,14 @@ impl Cgroup {
         let mounts =
             fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
         let (roots, unified) = hierarchies(&mounts);
-        let dirs: Vec<PathBuf> = roots
-            .iter()
-            .map(|root| root.join(instance.cgroup()))
-            .collect();
+        let below = |roots: &[PathBuf]| {
+            roots
+                .iter()
+                .map(|root| root.join(instance.cgroup()))
+                .collect::<Vec<_>>()
+        };
+        let dirs = below(&roots);
+        let strays = below(&mounted(&mounts, "cgroup2"));
         // With v1, runc puts a container into every hierarchy; any of them knows all members.
         let members = dirs
             .iter()
@@ -148,7 +152,10 @@ impl Cgroup {
 fn hierarchies(mounts: &str) -> (Vec<PathBuf>, bool) {
     let v1 = mounted(mounts, "cgroup");
     if v1.is_empty() {
-        (mounted(mounts, "cgroup2").into_iter().take(1).collect(), true)
+        (
+            mounted(mounts, "cgroup2").into_iter().take(1).collect(),
+            true,
+        )
     } else {
         (v1, false)
     }
@@ -156,7 +163,9 @@ fn hierarchies(mounts: &str) -> (Vec<PathBuf>, bool) {
 
 /// Where file systems of this kind are mounted.
 fn mounted(mounts: &str, kind: &str) -> Vec<PathBuf> {
-    let lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let lines = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>());
     lines
         .filter(|fields| fields.get(2) == Some(&kind))
         .filter_map(|fields| fields.get(1).map(PathBuf::from))
