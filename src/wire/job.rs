@@ -37,15 +37,11 @@ impl Job {
         // The version first: a document of another version may well not have this version's fields.
         let Versioned { schema_version } = serde_json::from_str(text).map_err(JobError::Syntax)?;
         if schema_version != SCHEMA_VERSION {
-            return Err(JobError::Version {
-                found: schema_version,
-            });
+            return Err(JobError::Version { found: schema_version });
         }
         let job: Self = serde_json::from_str(text).map_err(JobError::Syntax)?;
         if job.target.is_none() && job.operation != Operation::Inspect {
-            return Err(JobError::NoTarget {
-                operation: job.operation,
-            });
+            return Err(JobError::NoTarget { operation: job.operation });
         }
         Ok(job)
     }

@@ -31,10 +31,7 @@ fn a_job_survives_the_wire() {
             requested_bytes: Some(1 << 30),
             overhead_per_mille: 0,
         }),
-        limits: Limits {
-            allowed_sources: vec!["s3://bucket".into()],
-            ..Limits::default()
-        },
+        limits: Limits { allowed_sources: vec!["s3://bucket".into()], ..Limits::default() },
     };
     let text = serde_json::to_string(&job).unwrap();
     assert_eq!(Job::parse(&text).unwrap(), job);
@@ -44,18 +41,9 @@ fn a_job_survives_the_wire() {
 fn refusals_name_what_was_found_and_what_is_expected() {
     for (text, expected) in [
         ("{}", "missing field `schemaVersion`"),
-        (
-            r#"{"schemaVersion": 7, "later": true}"#,
-            "schemaVersion 7, this worker knows 1",
-        ),
-        (
-            r#"{"schemaVersion": 1, "operation": "fill", "source": {"sourceType": "blank"}}"#,
-            "needs a target",
-        ),
-        (
-            r#"{"schemaVersion": 1, "operation": "burn", "source": {"sourceType": "blank"}}"#,
-            "unknown variant `burn`",
-        ),
+        (r#"{"schemaVersion": 7, "later": true}"#, "schemaVersion 7, this worker knows 1"),
+        (r#"{"schemaVersion": 1, "operation": "fill", "source": {"sourceType": "blank"}}"#, "needs a target"),
+        (r#"{"schemaVersion": 1, "operation": "burn", "source": {"sourceType": "blank"}}"#, "unknown variant `burn`"),
     ] {
         let message = Job::parse(text).unwrap_err().to_string();
         assert!(message.contains(expected), "{text}: {message}");

@@ -51,9 +51,7 @@ impl ExitClass {
     /// The class of an exit code; `None` for codes outside the contract.
     #[must_use]
     pub fn from_code(code: i32) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|class| i32::from(class.code()) == code)
+        Self::ALL.into_iter().find(|class| i32::from(class.code()) == code)
     }
 }
 

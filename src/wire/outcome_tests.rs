@@ -14,11 +14,7 @@ fn codes_are_the_contract() {
 }
 
 fn report(class: ExitClass) -> Report {
-    Report {
-        schema_version: SCHEMA_VERSION,
-        class,
-        ..Report::default()
-    }
+    Report { schema_version: SCHEMA_VERSION, class, ..Report::default() }
 }
 
 #[test]
@@ -29,46 +25,11 @@ fn every_end_has_one_judgement() {
     let done = report(Done);
     let missing = report(SourceMissing);
     for (code, report, container, pod, expected, why) in [
-        (
-            Some(0),
-            Some(&done),
-            None,
-            None,
-            Exited(Done),
-            "success with its report",
-        ),
-        (
-            Some(0),
-            None,
-            None,
-            None,
-            Unexplained,
-            "success without a report proves nothing",
-        ),
-        (
-            Some(0),
-            Some(&missing),
-            None,
-            None,
-            Unexplained,
-            "code and report disagree",
-        ),
-        (
-            Some(11),
-            Some(&missing),
-            None,
-            None,
-            Exited(SourceMissing),
-            "a class with its report",
-        ),
-        (
-            Some(13),
-            None,
-            Some("Error"),
-            None,
-            Exited(DoesNotFit),
-            "the code alone is enough for a failure",
-        ),
+        (Some(0), Some(&done), None, None, Exited(Done), "success with its report"),
+        (Some(0), None, None, None, Unexplained, "success without a report proves nothing"),
+        (Some(0), Some(&missing), None, None, Unexplained, "code and report disagree"),
+        (Some(11), Some(&missing), None, None, Exited(SourceMissing), "a class with its report"),
+        (Some(13), None, Some("Error"), None, Exited(DoesNotFit), "the code alone is enough for a failure"),
         (
             Some(13),
             None,
@@ -77,47 +38,12 @@ fn every_end_has_one_judgement() {
             Exited(DoesNotFit),
             "its own word before the eviction that came too late",
         ),
-        (
-            Some(137),
-            None,
-            Some("OOMKilled"),
-            None,
-            Exited(Transient),
-            "out of memory",
-        ),
-        (
-            Some(137),
-            None,
-            Some("Error"),
-            None,
-            Exited(Transient),
-            "an unexplained SIGKILL",
-        ),
-        (
-            Some(143),
-            None,
-            Some("Error"),
-            Some("Preempting"),
-            Interrupted,
-            "SIGTERM with a reason",
-        ),
-        (
-            None,
-            None,
-            None,
-            Some("NodeLost"),
-            Interrupted,
-            "no status at all, the node is gone",
-        ),
+        (Some(137), None, Some("OOMKilled"), None, Exited(Transient), "out of memory"),
+        (Some(137), None, Some("Error"), None, Exited(Transient), "an unexplained SIGKILL"),
+        (Some(143), None, Some("Error"), Some("Preempting"), Interrupted, "SIGTERM with a reason"),
+        (None, None, None, Some("NodeLost"), Interrupted, "no status at all, the node is gone"),
         (Some(101), None, Some("Error"), None, Unexplained, "a panic"),
-        (
-            Some(1),
-            None,
-            Some("Error"),
-            None,
-            Unexplained,
-            "a code outside the contract",
-        ),
+        (Some(1), None, Some("Error"), None, Unexplained, "a code outside the contract"),
         (None, None, None, None, Unexplained, "nothing is known"),
     ] {
         assert_eq!(classify(code, report, container, pod), expected, "{why}");

@@ -46,20 +46,11 @@ mod tests {
 
     #[test]
     fn progress_is_found_among_other_lines() {
-        let progress = Progress {
-            stage: Stage::Fetching,
-            bytes_fetched: 7,
-            bytes_written: 0,
-            percent: Some(42),
-        };
+        let progress = Progress { stage: Stage::Fetching, bytes_fetched: 7, bytes_written: 0, percent: Some(42) };
         let line = serde_json::to_string(&progress).unwrap();
         assert_eq!(Progress::parse(&line), Some(progress));
-        for other in [
-            "",
-            "starting",
-            r#"{"level":"INFO"}"#,
-            r#"{"stage":"Dancing","bytesFetched":1,"bytesWritten":1}"#,
-        ] {
+        for other in ["", "starting", r#"{"level":"INFO"}"#, r#"{"stage":"Dancing","bytesFetched":1,"bytesWritten":1}"#]
+        {
             assert_eq!(Progress::parse(other), None, "{other}");
         }
     }

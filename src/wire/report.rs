@@ -60,9 +60,7 @@ impl Report {
     /// The report in a termination message; `None` when it holds none of a known version (a log tail, a cut document).
     #[must_use]
     pub fn parse(message: &str) -> Option<Self> {
-        serde_json::from_str(message)
-            .ok()
-            .filter(|report: &Self| report.schema_version == SCHEMA_VERSION)
+        serde_json::from_str(message).ok().filter(|report: &Self| report.schema_version == SCHEMA_VERSION)
     }
 
     /// The report as JSON of at most [`MAX_REPORT_BYTES`], the message shortened where it must be: a document cut by
@@ -84,9 +82,7 @@ impl Report {
                 report.waits.clear();
                 return serde_json::to_string(&report).unwrap_or_default();
             }
-            report
-                .message
-                .truncate(report.message.floor_char_boundary(keep));
+            report.message.truncate(report.message.floor_char_boundary(keep));
             report.message.push_str(ELLIPSIS);
         }
     }

@@ -12,11 +12,7 @@ fn a_report_survives_the_termination_message() {
             virtual_size: Some(2 << 30),
             size: Some(12),
         },
-        waits: vec![StageWait {
-            stage: "fetch".into(),
-            input_ms: 1,
-            output_ms: 2,
-        }],
+        waits: vec![StageWait { stage: "fetch".into(), input_ms: 1, output_ms: 2 }],
         ..Report::default()
     };
     assert_eq!(Report::parse(&report.to_message()), Some(report));
@@ -25,10 +21,7 @@ fn a_report_survives_the_termination_message() {
 #[test]
 fn a_long_message_is_shortened_and_stays_readable() {
     for unit in ["x", "ü", "\"\n", "\u{1}"] {
-        let report = Report {
-            message: unit.repeat(3 * MAX_REPORT_BYTES),
-            ..Report::default()
-        };
+        let report = Report { message: unit.repeat(3 * MAX_REPORT_BYTES), ..Report::default() };
         let text = report.to_message();
         assert!(text.len() <= MAX_REPORT_BYTES, "{unit:?}: {}", text.len());
         let read = Report::parse(&text).expect("the shortened report is whole JSON");
@@ -38,11 +31,7 @@ fn a_long_message_is_shortened_and_stays_readable() {
 
 #[test]
 fn what_is_no_report_is_none() {
-    for text in [
-        "",
-        "panicked at",
-        r#"{"schemaVersion":9,"class":"Done","reason":"","message":""}"#,
-    ] {
+    for text in ["", "panicked at", r#"{"schemaVersion":9,"class":"Done","reason":"","message":""}"#] {
         assert_eq!(Report::parse(text), None, "{text}");
     }
 }
