@@ -10,14 +10,8 @@
 //! ([`names`], [`quantity`], [`v1alpha1::VMDiskImageSpec::source_type`]); nothing here talks to a cluster.
 //! [`crds`] is what `cargo xtask gen` writes to `manifests/crd/`.
 
-#![expect(
-    unreachable_pub,
-    reason = "KubeSchema emits a private copy of each struct that keeps its `pub`"
-)]
-#![expect(
-    clippy::doc_markdown,
-    reason = "these comments are the text of `kubectl explain`, which renders no markup"
-)]
+#![expect(unreachable_pub, reason = "KubeSchema emits a private copy of each struct that keeps its `pub`")]
+#![expect(clippy::doc_markdown, reason = "these comments are the text of `kubectl explain`, which renders no markup")]
 #![expect(
     clippy::duplicated_attributes,
     reason = "each printcolumn of kube's derive has a name, type_ and priority of its own"
@@ -27,12 +21,11 @@ pub mod names;
 pub mod quantity;
 mod schema;
 pub mod v1alpha1;
+mod vocabulary;
 pub mod volume_populator;
 
 pub use schema::{crds, volume_populator_crd};
-pub use v1alpha1::{
-    VMDiskImage, VMDiskImageSpec, VMDiskImageStatus, VMDiskSync, VMDiskSyncSpec, VMDiskSyncStatus,
-};
+pub use v1alpha1::{VMDiskImage, VMDiskImageSpec, VMDiskImageStatus, VMDiskSync, VMDiskSyncSpec, VMDiskSyncStatus};
 pub use volume_populator::VolumePopulator;
 
 /// The group of our own kinds, and the prefix of our labels and annotations.

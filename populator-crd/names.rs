@@ -72,11 +72,7 @@ pub fn sync(claim_name: &str, claim_uid: &str) -> String {
 #[must_use]
 pub fn golden_revision(golden_name: &str, digest: &str) -> String {
     let hash = digest.split_once(':').map_or(digest, |(_, hash)| hash);
-    let hash: String = hash
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .take(SHORT_ID)
-        .collect();
+    let hash: String = hash.chars().filter(char::is_ascii_alphanumeric).take(SHORT_ID).collect();
     let room = MAX_NAME - SHORT_ID - 1;
     format!("{}-{}", cut(golden_name, room), hash.to_ascii_lowercase())
 }

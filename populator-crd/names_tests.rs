@@ -10,9 +10,7 @@ fn is_object_name(name: &str) -> bool {
     };
     name.len() <= MAX_NAME
         && name.split('.').all(ends_well)
-        && name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
 }
 
 #[test]
@@ -35,10 +33,7 @@ fn a_sync_is_named_after_its_claim() {
 
 #[test]
 fn claims_of_one_name_have_syncs_of_their_own() {
-    assert_ne!(
-        sync("vm-1", UID),
-        sync("vm-1", "9f8c6a1e-5b0c-4c7c-9a55-6f3f0c2f7d11")
-    );
+    assert_ne!(sync("vm-1", UID), sync("vm-1", "9f8c6a1e-5b0c-4c7c-9a55-6f3f0c2f7d11"));
 }
 
 #[test]
@@ -56,11 +51,7 @@ fn a_golden_revision_carries_its_digest() {
     let dotted = format!("{}.{}", "b".repeat(243), "c".repeat(9));
     for (name, digest, expected) in [
         ("win10", digest, "win10-e3b0c442".to_owned()),
-        (
-            "win10",
-            "\"5d41402abc4b2a76b9719d911017c592-3\"",
-            "win10-5d41402a".to_owned(),
-        ),
+        ("win10", "\"5d41402abc4b2a76b9719d911017c592-3\"", "win10-5d41402a".to_owned()),
         (&long, digest, format!("{}-e3b0c442", "a".repeat(244))),
         (&dotted, digest, format!("{}-e3b0c442", "b".repeat(243))),
     ] {

@@ -9,9 +9,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
     /// Not of the grammar.
-    #[error(
-        "{0:?} is not a quantity; write a number and a unit, for example 24Gi, 500M or 1073741824"
-    )]
+    #[error("{0:?} is not a quantity; write a number and a unit, for example 24Gi, 500M or 1073741824")]
     Syntax(String),
     /// Below zero.
     #[error("{0:?} is negative; a size is 0 or more")]
@@ -33,18 +31,14 @@ pub fn bytes(quantity: &Quantity) -> Result<i64, QuantityError> {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let digits_end = unsigned
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(unsigned.len());
+    let digits_end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
     let (number, suffix) = unsigned.split_at(digits_end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.len() + fraction.len() == 0 || fraction.contains('.') {
         return Err(syntax());
     }
     let scale = Scale::parse(suffix).ok_or_else(syntax)?;
-    let value = scale
-        .apply(whole, fraction)
-        .ok_or_else(|| QuantityError::TooLarge(text.to_owned()))?;
+    let value = scale.apply(whole, fraction).ok_or_else(|| QuantityError::TooLarge(text.to_owned()))?;
     if negative && value > 0 {
         return Err(QuantityError::Negative(text.to_owned()));
     }

@@ -24,15 +24,24 @@ pub fn volume_populator_crd() -> CustomResourceDefinition {
 
 fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
-        if let Some(schema) = version
-            .schema
-            .as_mut()
-            .and_then(|validation| validation.open_api_v3_schema.as_mut())
-        {
-            forbid_null(schema);
+        if let Some(schema) = version.schema.as_mut().and_then(|validation| validation.open_api_v3_schema.as_mut()) {
+            each(schema, &finish_property);
         }
     }
     crd
+}
+
+fn finish_property(schema: &mut JSONSchemaProps) {
+    forbid_null(schema);
+    schema.title = None;
+    schema.description = schema.description.as_deref().map(reflow);
+}
+
+/// Joins the lines of each paragraph: they break where the source file's do, and `kubectl explain` has its own width.
+fn reflow(text: &str) -> String {
+    let paragraphs: Vec<String> =
+        text.split("\n\n").map(|paragraph| paragraph.split('\n').collect::<Vec<_>>().join(" ")).collect();
+    paragraphs.join("\n\n")
 }
 
 /// Takes `nullable` off every property. The derives put it on each `Option`, but an explicit null then is a value: it
@@ -43,20 +52,21 @@ fn forbid_null(schema: &mut JSONSchemaProps) {
     if let Some(values) = &mut schema.enum_ {
         values.retain(|value| value.0 != Value::Null);
     }
-    for property in schema
-        .properties
-        .iter_mut()
-        .flat_map(|properties| properties.values_mut())
-    {
-        forbid_null(property);
+}
+
+/// Applies a change to a schema and to every schema in it.
+fn each(schema: &mut JSONSchemaProps, change: &impl Fn(&mut JSONSchemaProps)) {
+    change(schema);
+    for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
+        each(property, change);
     }
     match &mut schema.items {
-        Some(JSONSchemaPropsOrArray::Schema(item)) => forbid_null(item),
-        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(forbid_null),
+        Some(JSONSchemaPropsOrArray::Schema(item)) => each(item, change),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(|item| each(item, change)),
         None => {}
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        forbid_null(values);
+        each(values, change);
     }
 }
 

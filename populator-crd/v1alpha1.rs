@@ -9,12 +9,11 @@ mod sync_status;
 
 pub use image::{VMDiskImage, VMDiskImageSpec};
 pub use image_status::{
-    ClaimCounts, GoldenData, ImageCondition, ImagePhase, ImageReason, SourceFacts,
-    VMDiskImageStatus,
+    ClaimCounts, GoldenData, ImageCondition, ImagePhase, ImageReason, SourceFacts, VMDiskImageStatus,
 };
 pub use source::{DiskFormat, PullPolicy, SourceType, SpecError};
 pub use sync::{ClaimReference, ImageReference, VMDiskSync, VMDiskSyncSpec};
 pub use sync_status::{
-    FailureClass, LastFailure, Progress, Route, RouteKind, Stage, SyncCondition, SyncPhase,
-    SyncReason, VMDiskSyncStatus,
+    FailureClass, LastFailure, Progress, Route, RouteKind, Stage, SyncCondition, SyncPhase, SyncReason,
+    VMDiskSyncStatus,
 };

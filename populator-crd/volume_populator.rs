@@ -15,10 +15,7 @@ use serde::{Deserialize, Serialize};
     no_spec,
     derive = "PartialEq",
     doc = "VolumePopulator represents the registration for a volume populator. VolumePopulators are cluster scoped.",
-    annotation(
-        "api-approved.kubernetes.io",
-        "https://github.com/kubernetes/enhancements/pull/2934"
-    ),
+    annotation("api-approved.kubernetes.io", "https://github.com/kubernetes/enhancements/pull/2934"),
     printcolumn(name = "SourceKind", type_ = "string", json_path = ".sourceKind")
 )]
 #[serde(rename_all = "camelCase")]

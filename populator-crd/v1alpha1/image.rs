@@ -48,11 +48,7 @@ use crate::schema;
         json_path = ".status.claims.succeeded",
         description = "Claims filled from this image, of those whose syncs are kept"
     ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Format",
         type_ = "string",
@@ -102,6 +98,7 @@ pub struct VMDiskImageSpec {
     /// http and https mean http. Say s3 together with an https URL for an S3-compatible store at that address, in path
     /// style (`https://HOST/BUCKET/KEY`) or virtual-host style (`https://BUCKET.HOST/KEY`). blank is an empty disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SourceType")]
     pub source_type: Option<SourceType>,
 
     /// Name of a Secret in this namespace with the credentials of the source. Registry: type

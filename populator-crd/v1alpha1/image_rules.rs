@@ -60,9 +60,7 @@ pub(super) fn source_type_fits_url() -> Rule {
 pub(super) fn s3_names_an_object() -> Rule {
     on_spec(
         ".url",
-        &format!(
-            "!{IS_S3} || !has(self.url) || self.url.matches('^[a-z0-9]+://[^/]+/[^?#]*[^/?#]($|[?#])')"
-        ),
+        &format!("!{IS_S3} || !has(self.url) || self.url.matches('^[a-z0-9]+://[^/]+/[^?#]*[^/?#]($|[?#])')"),
         "url names no S3 object; write s3://BUCKET/KEY, https://HOST/BUCKET/KEY or https://BUCKET.HOST/KEY",
     )
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::DiskFormat;
-use crate::schema;
+use crate::{schema, vocabulary::vocabulary};
 
 /// What the controller observed.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -15,6 +15,7 @@ pub struct VMDiskImageStatus {
     /// Where the preload is, for humans. It is derived from the conditions, which programs should use. An image without a
     /// preload is Pending until its first use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ImagePhase")]
     pub phase: Option<ImagePhase>,
 
     /// What is going on, and what to do next.
@@ -34,14 +35,17 @@ pub struct VMDiskImageStatus {
 
     /// What the source turned out to be when it was last read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SourceFacts")]
     pub source: Option<SourceFacts>,
 
     /// How many claims are being filled from this image, and were, as far as their syncs are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ClaimCounts")]
     pub claims: Option<ClaimCounts>,
 
     /// The golden data that is current.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "GoldenData")]
     pub golden: Option<GoldenData>,
 
     /// How much of the preload is done, for example `42%`.
@@ -71,6 +75,7 @@ pub struct SourceFacts {
 
     /// The disk format found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DiskFormat")]
     pub format: Option<DiskFormat>,
 
     /// The size of the disk that the image describes, in bytes.
@@ -137,90 +142,54 @@ pub enum ImagePhase {
     Failed,
 }
 
-/// The types of an image's conditions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ImageCondition {
-    /// Claims can be filled from this image.
-    Ready,
-    /// The source was found and read.
-    SourceResolved,
-    /// The golden claim is whole.
-    Preloaded,
-}
-
-impl ImageCondition {
-    /// The condition's `type`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "Ready",
-            Self::SourceResolved => "SourceResolved",
-            Self::Preloaded => "Preloaded",
-        }
+vocabulary! {
+    /// The types of an image's conditions.
+    pub enum ImageCondition {
+        /// Claims can be filled from this image.
+        Ready,
+        /// The source was found and read.
+        SourceResolved,
+        /// The golden claim is whole.
+        Preloaded,
     }
 }
 
-/// The reasons of an image's conditions. Part of the API: closed, and each with one meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ImageReason {
-    /// Ready: the spec is valid.
-    Valid,
-    /// Ready: the spec contradicts itself (an object stored before a rule existed).
-    InvalidSpec,
-    /// SourceResolved: nobody asked for this image yet.
-    NotUsedYet,
-    /// SourceResolved: the source was read.
-    Resolved,
-    /// SourceResolved: the source does not exist (yet); it is asked again slowly.
-    SourceMissing,
-    /// SourceResolved: the source refused us, the policy refused the source, or the Secret is missing.
-    Denied,
-    /// SourceResolved: the source could not be reached.
-    Unreachable,
-    /// SourceResolved: the image is malformed, of a kind that is not supported, or hostile.
-    Malformed,
-    /// SourceResolved: the bytes are not those that digest or checksum promise.
-    VerificationFailed,
-    /// Preloaded: no storageClass is set.
-    NotRequested,
-    /// Preloaded: this release does not preload.
-    Unsupported,
-    /// Preloaded: the golden claim's sync waits for its turn.
-    Queued,
-    /// Preloaded: the golden claim is being filled.
-    Syncing,
-    /// Preloaded: an attempt failed and another follows.
-    BackingOff,
-    /// Preloaded: the golden claim is bound, and its snapshot ready where one is asked for.
-    Succeeded,
-    /// Preloaded: given up until the spec changes or the sync is deleted.
-    Failed,
-    /// Preloaded: an object of the golden name exists that is not ours.
-    NameTaken,
-}
-
-impl ImageReason {
-    /// The condition's `reason`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Valid => "Valid",
-            Self::InvalidSpec => "InvalidSpec",
-            Self::NotUsedYet => "NotUsedYet",
-            Self::Resolved => "Resolved",
-            Self::SourceMissing => "SourceMissing",
-            Self::Denied => "Denied",
-            Self::Unreachable => "Unreachable",
-            Self::Malformed => "Malformed",
-            Self::VerificationFailed => "VerificationFailed",
-            Self::NotRequested => "NotRequested",
-            Self::Unsupported => "Unsupported",
-            Self::Queued => "Queued",
-            Self::Syncing => "Syncing",
-            Self::BackingOff => "BackingOff",
-            Self::Succeeded => "Succeeded",
-            Self::Failed => "Failed",
-            Self::NameTaken => "NameTaken",
-        }
+vocabulary! {
+    /// The reasons of an image's conditions. Part of the API: closed, and each with one meaning.
+    pub enum ImageReason {
+        /// Ready: the spec is valid.
+        Valid,
+        /// Ready: the spec contradicts itself (an object stored before a rule existed).
+        InvalidSpec,
+        /// SourceResolved: nobody asked for this image yet.
+        NotUsedYet,
+        /// SourceResolved: the source was read.
+        Resolved,
+        /// SourceResolved: the source does not exist (yet); it is asked again slowly.
+        SourceMissing,
+        /// SourceResolved: the source refused us, the policy refused the source, or the Secret is missing.
+        Denied,
+        /// SourceResolved: the source could not be reached.
+        Unreachable,
+        /// SourceResolved: the image is malformed, of a kind that is not supported, or hostile.
+        Malformed,
+        /// SourceResolved: the bytes are not those that digest or checksum promise.
+        VerificationFailed,
+        /// Preloaded: no storageClass is set.
+        NotRequested,
+        /// Preloaded: this release does not preload.
+        Unsupported,
+        /// Preloaded: the golden claim's sync waits for its turn.
+        Queued,
+        /// Preloaded: the golden claim is being filled.
+        Syncing,
+        /// Preloaded: an attempt failed and another follows.
+        BackingOff,
+        /// Preloaded: the golden claim is bound, and its snapshot ready where one is asked for.
+        Succeeded,
+        /// Preloaded: given up until the spec changes or the sync is deleted.
+        Failed,
+        /// Preloaded: an object of the golden name exists that is not ours.
+        NameTaken,
     }
 }

@@ -101,10 +101,7 @@ impl VMDiskImageSpec {
             (None, inferred) => Ok(inferred),
             (Some(said), inferred) if said == inferred => Ok(said),
             (Some(SourceType::S3), SourceType::Http) => Ok(SourceType::S3),
-            (Some(source_type), _) => Err(SpecError::Contradiction {
-                source_type,
-                scheme: scheme.to_owned(),
-            }),
+            (Some(source_type), _) => Err(SpecError::Contradiction { source_type, scheme: scheme.to_owned() }),
         }
     }
 

@@ -6,9 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::VMDiskSyncStatus;
 
 /// Which claim is filled from which image. Immutable: everything that happens is in the status.
-#[derive(
-    CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq,
-)]
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[kube(
     group = "pelotech.ot",
     version = "v1alpha1",
@@ -35,35 +33,11 @@ use super::VMDiskSyncStatus;
         description = "Percent of this attempt"
     ),
     printcolumn(name = "Attempt", type_ = "integer", json_path = ".status.attempt"),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
-    printcolumn(
-        name = "Claim-Namespace",
-        type_ = "string",
-        json_path = ".spec.claim.namespace",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Route",
-        type_ = "string",
-        json_path = ".status.route.kind",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Stage",
-        type_ = "string",
-        json_path = ".status.progress.stage",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Node",
-        type_ = "string",
-        json_path = ".status.node",
-        priority = 1
-    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Claim-Namespace", type_ = "string", json_path = ".spec.claim.namespace", priority = 1),
+    printcolumn(name = "Route", type_ = "string", json_path = ".status.route.kind", priority = 1),
+    printcolumn(name = "Stage", type_ = "string", json_path = ".status.progress.stage", priority = 1),
+    printcolumn(name = "Node", type_ = "string", json_path = ".status.node", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SourceFacts;
-use crate::schema;
+use crate::{schema, vocabulary::vocabulary};
 
 /// What became of a sync.
 ///
@@ -20,6 +20,7 @@ use crate::schema;
 pub struct VMDiskSyncStatus {
     /// Where the sync is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SyncPhase")]
     pub phase: Option<SyncPhase>,
 
     /// When the sync last joined the queue, to the microsecond: the queue is first in, first out by this time. A retry
@@ -61,14 +62,17 @@ pub struct VMDiskSyncStatus {
 
     /// How far the current attempt is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Progress")]
     pub progress: Option<Progress>,
 
     /// How the claim is filled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Route")]
     pub route: Option<Route>,
 
     /// What the source turned out to be. A later attempt of the same generation must find the same digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SourceFacts")]
     pub source: Option<SourceFacts>,
 
     /// The temporary claim that is being filled, in this namespace.
@@ -88,6 +92,7 @@ pub struct VMDiskSyncStatus {
 
     /// How the last attempt that failed ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "LastFailure")]
     pub last_failure: Option<LastFailure>,
 
     /// Admitted: the gate let the current attempt run. Succeeded: the claim is bound to a volume that holds the disk
@@ -149,6 +154,7 @@ pub struct Progress {
 
     /// What the worker is doing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Stage")]
     pub stage: Option<Stage>,
 }
 
@@ -234,72 +240,42 @@ impl FailureClass {
     }
 }
 
-/// The types of a sync's conditions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SyncCondition {
-    /// The gate let the current attempt run.
-    Admitted,
-    /// The claim is bound to a volume that holds the disk.
-    Succeeded,
-}
-
-impl SyncCondition {
-    /// The condition's `type`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Admitted => "Admitted",
-            Self::Succeeded => "Succeeded",
-        }
+vocabulary! {
+    /// The types of a sync's conditions.
+    pub enum SyncCondition {
+        /// The gate let the current attempt run.
+        Admitted,
+        /// The claim is bound to a volume that holds the disk.
+        Succeeded,
     }
 }
 
-/// The reasons of a sync's conditions. Part of the API: closed, and each with one meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SyncReason {
-    /// Admitted: the policy's concurrency is used up by earlier syncs.
-    WaitingForTurn,
-    /// Admitted: golden data that will serve this claim is on its way.
-    WaitingForGolden,
-    /// Admitted: a consumer has not selected a node (any more).
-    WaitingForNode,
-    /// Admitted: a permit is held.
-    Admitted,
-    /// Admitted: the sync came to its end and holds no permit.
-    Finished,
-    /// Succeeded: an attempt runs or is about to.
-    InProgress,
-    /// Succeeded: an attempt failed and another follows.
-    BackingOff,
-    /// Succeeded: the claim is bound.
-    Bound,
-    /// Succeeded: retrying would give the same.
-    FailedFinally,
-    /// Succeeded: retryLimit is used up.
-    RetryLimitReached,
-    /// Succeeded: the claim was deleted.
-    ClaimGone,
-    /// Succeeded: the claim was bound to a volume that is not ours.
-    BoundElsewhere,
-}
-
-impl SyncReason {
-    /// The condition's `reason`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::WaitingForTurn => "WaitingForTurn",
-            Self::WaitingForGolden => "WaitingForGolden",
-            Self::WaitingForNode => "WaitingForNode",
-            Self::Admitted => "Admitted",
-            Self::Finished => "Finished",
-            Self::InProgress => "InProgress",
-            Self::BackingOff => "BackingOff",
-            Self::Bound => "Bound",
-            Self::FailedFinally => "FailedFinally",
-            Self::RetryLimitReached => "RetryLimitReached",
-            Self::ClaimGone => "ClaimGone",
-            Self::BoundElsewhere => "BoundElsewhere",
-        }
+vocabulary! {
+    /// The reasons of a sync's conditions. Part of the API: closed, and each with one meaning.
+    pub enum SyncReason {
+        /// Admitted: the policy's concurrency is used up by earlier syncs.
+        WaitingForTurn,
+        /// Admitted: golden data that will serve this claim is on its way.
+        WaitingForGolden,
+        /// Admitted: a consumer has not selected a node (any more).
+        WaitingForNode,
+        /// Admitted: a permit is held.
+        Admitted,
+        /// Admitted: the sync came to its end and holds no permit.
+        Finished,
+        /// Succeeded: an attempt runs or is about to.
+        InProgress,
+        /// Succeeded: an attempt failed and another follows.
+        BackingOff,
+        /// Succeeded: the claim is bound.
+        Bound,
+        /// Succeeded: retrying would give the same.
+        FailedFinally,
+        /// Succeeded: retryLimit is used up.
+        RetryLimitReached,
+        /// Succeeded: the claim was deleted.
+        ClaimGone,
+        /// Succeeded: the claim was bound to a volume that is not ours.
+        BoundElsewhere,
     }
 }
