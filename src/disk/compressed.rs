@@ -1,0 +1,119 @@
+//! Decompressing one cluster.
+
+use libdeflater::Decompressor;
+use zstd::zstd_safe::{self, DCtx};
+
+use crate::error::{Error, Reason, Refusal};
+
+/// How a cluster is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Codec {
+    /// A raw DEFLATE stream (RFC 1951), which is what qcow2 calls zlib.
+    Deflate,
+    /// A Zstandard frame (RFC 8878).
+    Zstd,
+}
+
+impl Codec {
+    /// The name that the qcow2 specification uses.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deflate => "zlib",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// A cluster of the disk in compressed form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompressedCluster<'a> {
+    /// The offset in the disk.
+    pub offset: u64,
+    /// How many bytes it decompresses to: the cluster size.
+    pub cluster_size: usize,
+    /// How many of them lie inside the disk: less than `cluster_size` in the disk's last cluster alone.
+    pub length: usize,
+    /// The compressed data, and up to a sector or more behind it that does not belong to it.
+    pub data: &'a [u8],
+    /// How `data` is compressed.
+    pub codec: Codec,
+    /// Where `data` lies in the image, for messages.
+    pub image_offset: u64,
+}
+
+/// The state that decompression reuses from cluster to cluster. One a thread.
+pub struct Inflater {
+    deflate: Decompressor,
+    zstd: DCtx<'static>,
+    cluster: Vec<u8>,
+}
+
+impl Inflater {
+    /// An inflater for any [`Codec`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self { deflate: Decompressor::new(), zstd: DCtx::create(), cluster: Vec::new() }
+    }
+
+    /// Decompresses `cluster` and gives the part of it that lies inside the disk.
+    ///
+    /// Memory is bounded by the cluster size whatever the data says: both codecs write into one buffer of that size.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::BadData`] when the data does not decompress to exactly one cluster.
+    pub fn inflate(&mut self, cluster: &CompressedCluster<'_>) -> Result<&[u8], Error> {
+        self.cluster.resize(cluster.cluster_size, 0);
+        let outcome = match cluster.codec {
+            Codec::Deflate => self.inflate_deflate(cluster.data),
+            Codec::Zstd => self.inflate_zstd(cluster.data),
+        };
+        match outcome {
+            Ok(length) if length == cluster.cluster_size => Ok(&self.cluster[..cluster.length]),
+            Ok(length) => Err(refuse(cluster, format_args!("{length} bytes"))),
+            Err(message) => Err(refuse(cluster, message)),
+        }
+    }
+
+    fn inflate_deflate(&mut self, data: &[u8]) -> Result<usize, &'static str> {
+        self.deflate.deflate_decompress(data, &mut self.cluster).map_err(|error| match error {
+            libdeflater::DecompressionError::BadData => "data that is cut short or no DEFLATE stream",
+            libdeflater::DecompressionError::InsufficientSpace => "more than a cluster",
+        })
+    }
+
+    fn inflate_zstd(&mut self, data: &[u8]) -> Result<usize, &'static str> {
+        // What follows the frame would be taken for the next one, so its end must be known first.
+        let frame = zstd_safe::find_frame_compressed_size(data).map_err(zstd_safe::get_error_name)?;
+        self.zstd.decompress(&mut self.cluster[..], &data[..frame]).map_err(zstd_safe::get_error_name)
+    }
+}
+
+impl Default for Inflater {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Inflater {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Inflater").field("cluster_size", &self.cluster.len()).finish_non_exhaustive()
+    }
+}
+
+fn refuse(cluster: &CompressedCluster<'_>, found: impl std::fmt::Display) -> Error {
+    Refusal::new(
+        Reason::BadData,
+        "qcow2",
+        "compressed cluster",
+        format_args!("{found} at offset {} of the image", cluster.image_offset),
+        format_args!("{} data that decompresses to {} bytes", cluster.codec.as_str(), cluster.cluster_size),
+    )
+    .into()
+}
+
+#[cfg(test)]
+#[path = "compressed_tests.rs"]
+mod tests;
