@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask --help`.
 
 mod cluster;
+mod generate;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -21,10 +22,13 @@ enum Command {
     /// Run a real Kubernetes cluster on this machine
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Write what is generated: CRDs, API reference, install.yaml
+    Gen(generate::Options),
 }
 
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Cluster(command) => cluster::run(&command),
+        Command::Gen(options) => generate::run(&options),
     }
 }
