@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod command;
+pub mod environment;
 pub mod instance;
 pub mod launcher;
 pub mod poll;

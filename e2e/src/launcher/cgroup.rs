@@ -28,15 +28,9 @@ impl Cgroup {
     /// # Errors
     /// When the machine mounts no cgroup hierarchy.
     pub(crate) fn of(instance: &Instance) -> Result<Self> {
-        let mounts =
-            fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
+        let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
         let (roots, unified) = hierarchies(&mounts);
-        let below = |roots: &[PathBuf]| {
-            roots
-                .iter()
-                .map(|root| root.join(instance.cgroup()))
-                .collect::<Vec<_>>()
-        };
+        let below = |roots: &[PathBuf]| roots.iter().map(|root| root.join(instance.cgroup())).collect::<Vec<_>>();
         let dirs = below(&roots);
         let strays = below(&mounted(&mounts, "cgroup2"));
         // With v1, runc puts a container into every hierarchy; any of them knows all members.
@@ -44,16 +38,9 @@ impl Cgroup {
             .iter()
             .find(|dir| dir.parent().is_some_and(|root| root.ends_with("pids")))
             .or(dirs.first())
-            .context(
-                "no cgroup hierarchy is mounted; expected cgroup or cgroup2 in /proc/self/mounts",
-            )?
+            .context("no cgroup hierarchy is mounted; expected cgroup or cgroup2 in /proc/self/mounts")?
             .clone();
-        Ok(Self {
-            dirs,
-            strays,
-            members,
-            unified,
-        })
+        Ok(Self { dirs, strays, members, unified })
     }
 
     /// Makes the groups: `system` for the components, one for each node's pods.
@@ -62,13 +49,9 @@ impl Cgroup {
     /// When they cannot be made.
     pub(crate) fn create(&self) -> Result<()> {
         for dir in &self.dirs {
-            let leaves = NODES
-                .iter()
-                .map(|node| dir.join(node.name))
-                .chain([dir.join("system")]);
+            let leaves = NODES.iter().map(|node| dir.join(node.name)).chain([dir.join("system")]);
             for path in leaves {
-                fs::create_dir_all(&path)
-                    .with_context(|| format!("cannot create the cgroup {}", path.display()))?;
+                fs::create_dir_all(&path).with_context(|| format!("cannot create the cgroup {}", path.display()))?;
                 if dir.parent().is_some_and(|root| root.ends_with("cpuset")) {
                     inherit_cpuset(dir)?;
                     inherit_cpuset(&path)?;
@@ -117,18 +100,14 @@ impl Cgroup {
     /// # Errors
     /// When some do not end within a minute.
     pub(crate) fn kill_all(&self) -> Result<()> {
-        poll::until_true(
-            "every process of the cluster to be gone",
-            Duration::from_secs(60),
-            || {
-                let pids = self.members();
-                for pid in &pids {
-                    // It may have ended by itself since the group was read.
-                    let _ = kill_process(*pid, Signal::KILL);
-                }
-                pids.is_empty()
-            },
-        )
+        poll::until_true("every process of the cluster to be gone", Duration::from_secs(60), || {
+            let pids = self.members();
+            for pid in &pids {
+                // It may have ended by itself since the group was read.
+                let _ = kill_process(*pid, Signal::KILL);
+            }
+            pids.is_empty()
+        })
     }
 
     /// Removes the groups.
@@ -138,11 +117,9 @@ impl Cgroup {
     pub(crate) fn remove(&self) -> Result<()> {
         for dir in self.dirs.iter().chain(&self.strays) {
             // A group stays busy for a moment after its last process was reaped.
-            poll::until(
-                &format!("the cgroup {} to be removed", dir.display()),
-                Duration::from_secs(10),
-                || remove_tree(dir).map(Some),
-            )?;
+            poll::until(&format!("the cgroup {} to be removed", dir.display()), Duration::from_secs(10), || {
+                remove_tree(dir).map(Some)
+            })?;
         }
         Ok(())
     }
@@ -151,35 +128,22 @@ impl Cgroup {
 /// The mount points to use, and whether they are cgroup v2. A hybrid machine is used by its v1 controllers.
 fn hierarchies(mounts: &str) -> (Vec<PathBuf>, bool) {
     let v1 = mounted(mounts, "cgroup");
-    if v1.is_empty() {
-        (
-            mounted(mounts, "cgroup2").into_iter().take(1).collect(),
-            true,
-        )
-    } else {
-        (v1, false)
-    }
+    if v1.is_empty() { (mounted(mounts, "cgroup2").into_iter().take(1).collect(), true) } else { (v1, false) }
 }
 
 /// Where file systems of this kind are mounted.
 fn mounted(mounts: &str, kind: &str) -> Vec<PathBuf> {
-    let lines = mounts
-        .lines()
-        .map(|line| line.split(' ').collect::<Vec<_>>());
-    lines
-        .filter(|fields| fields.get(2) == Some(&kind))
-        .filter_map(|fields| fields.get(1).map(PathBuf::from))
-        .collect()
+    let lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    lines.filter(|fields| fields.get(2) == Some(&kind)).filter_map(|fields| fields.get(1).map(PathBuf::from)).collect()
 }
 
 /// With v1 a new cpuset is empty, and nothing can be put into it before it names processors and memory nodes.
 fn inherit_cpuset(dir: &Path) -> Result<()> {
     let parent = dir.parent().context("a cgroup has a parent")?;
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        let value = fs::read_to_string(parent.join(file))
-            .with_context(|| format!("cannot read the parent's {file}"))?;
-        fs::write(dir.join(file), value.trim())
-            .with_context(|| format!("cannot set {file} of {}", dir.display()))?;
+        let value =
+            fs::read_to_string(parent.join(file)).with_context(|| format!("cannot read the parent's {file}"))?;
+        fs::write(dir.join(file), value.trim()).with_context(|| format!("cannot set {file} of {}", dir.display()))?;
     }
     Ok(())
 }
@@ -188,16 +152,10 @@ fn inherit_cpuset(dir: &Path) -> Result<()> {
 fn enable_controllers(dir: &Path) -> Result<()> {
     let root = dir.parent().context("a cgroup has a parent")?;
     let nodes = NODES.iter().map(|node| dir.join(node.name));
-    for group in [root.to_path_buf(), dir.to_path_buf()]
-        .into_iter()
-        .chain(nodes)
-    {
+    for group in [root.to_path_buf(), dir.to_path_buf()].into_iter().chain(nodes) {
         let controllers = fs::read_to_string(group.join("cgroup.controllers"))
             .with_context(|| format!("cannot read the controllers of {}", group.display()))?;
-        let wanted: Vec<String> = controllers
-            .split_whitespace()
-            .map(|name| format!("+{name}"))
-            .collect();
+        let wanted: Vec<String> = controllers.split_whitespace().map(|name| format!("+{name}")).collect();
         fs::write(group.join("cgroup.subtree_control"), wanted.join(" "))
             .with_context(|| format!("cannot hand controllers down from {}", group.display()))?;
     }
@@ -206,20 +164,12 @@ fn enable_controllers(dir: &Path) -> Result<()> {
 
 fn subgroups(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect()
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
 fn collect(dir: &Path, pids: &mut Vec<Pid>) {
     let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    pids.extend(
-        procs
-            .lines()
-            .filter_map(|line| line.parse().ok())
-            .filter_map(Pid::from_raw),
-    );
+    pids.extend(procs.lines().filter_map(|line| line.parse().ok()).filter_map(Pid::from_raw));
     for child in subgroups(dir) {
         collect(&child, pids);
     }
@@ -227,11 +177,7 @@ fn collect(dir: &Path, pids: &mut Vec<Pid>) {
 
 fn find(dir: &Path, name: &str) -> Option<PathBuf> {
     let children = subgroups(dir);
-    children
-        .iter()
-        .find(|child| child.ends_with(name))
-        .cloned()
-        .or_else(|| children.iter().find_map(|c| find(c, name)))
+    children.iter().find(|child| child.ends_with(name)).cloned().or_else(|| children.iter().find_map(|c| find(c, name)))
 }
 
 fn remove_tree(dir: &Path) -> Result<()> {

@@ -7,13 +7,7 @@ fn hybrid_machines_are_used_by_their_v1_controllers() {
                   cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n\
                   cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
     let (roots, unified) = hierarchies(mounts);
-    assert_eq!(
-        roots,
-        [
-            Path::new("/sys/fs/cgroup/pids"),
-            Path::new("/sys/fs/cgroup/memory")
-        ]
-    );
+    assert_eq!(roots, [Path::new("/sys/fs/cgroup/pids"), Path::new("/sys/fs/cgroup/memory")]);
     assert!(!unified);
 }
 

@@ -35,14 +35,7 @@ impl Launcher {
 
     /// Applies manifests given as text (YAML or JSON).
     pub(super) fn apply(&self, manifests: &str) -> Result<()> {
-        let args = [
-            "apply",
-            "--server-side",
-            "--force-conflicts",
-            "--field-manager=vmdisk-cluster",
-            "-f",
-            "-",
-        ];
+        let args = ["apply", "--server-side", "--force-conflicts", "--field-manager=vmdisk-cluster", "-f", "-"];
         self.kubectl().args(args).stdin(manifests).run()
     }
 
@@ -51,87 +44,60 @@ impl Launcher {
         self.etcd()?;
         self.api_server()?;
         self.clients()?;
-        self.supervisor.ready("kube-apiserver", READY, || {
-            self.kubectl().args(["get", "--raw", "/readyz"]).succeeds()
-        })
+        self.supervisor.ready("kube-apiserver", READY, || self.kubectl().args(["get", "--raw", "/readyz"]).succeeds())
     }
 
     fn etcd(&self) -> Result<()> {
         let data = self.state.join("etcd");
-        self.supervisor
-            .ensure(&Component::new("etcd", self.tool("server")).args([
-                format!("--data-dir={}", data.display()),
-                // The cluster does not outlive the machine, so nothing is lost with the machine.
-                "--unsafe-no-fsync".to_owned(),
-                "--listen-client-urls=http://127.0.0.1:2379".to_owned(),
-                "--advertise-client-urls=http://127.0.0.1:2379".to_owned(),
-                "--listen-peer-urls=http://127.0.0.1:2380".to_owned(),
-                "--log-level=warn".to_owned(),
-            ]))
+        self.supervisor.ensure(&Component::new("etcd", self.tool("server")).args([
+            format!("--data-dir={}", data.display()),
+            // The cluster does not outlive the machine, so nothing is lost with the machine.
+            "--unsafe-no-fsync".to_owned(),
+            "--listen-client-urls=http://127.0.0.1:2379".to_owned(),
+            "--advertise-client-urls=http://127.0.0.1:2379".to_owned(),
+            "--listen-peer-urls=http://127.0.0.1:2380".to_owned(),
+            "--log-level=warn".to_owned(),
+        ]))
     }
 
     fn api_server(&self) -> Result<()> {
         let policy = self.state.join("audit-policy.yaml");
         fs::write(&policy, AUDIT_POLICY).context("cannot write the audit policy")?;
         let pki = &self.pki;
-        let component = Component::new("kube-apiserver", self.tool("kube-apiserver"))
-            .config(AUDIT_POLICY)
-            .args([
-                "--etcd-servers=http://127.0.0.1:2379".to_owned(),
-                format!("--advertise-address={}", self.instance.address()),
-                "--secure-port=6443".to_owned(),
-                format!("--tls-cert-file={}", pki.cert("apiserver").display()),
-                format!("--tls-private-key-file={}", pki.key("apiserver").display()),
-                format!("--client-ca-file={}", pki.ca().display()),
-                format!(
-                    "--kubelet-client-certificate={}",
-                    pki.cert("apiserver-kubelet").display()
-                ),
-                format!(
-                    "--kubelet-client-key={}",
-                    pki.key("apiserver-kubelet").display()
-                ),
-                format!("--kubelet-certificate-authority={}", pki.ca().display()),
-                "--kubelet-preferred-address-types=InternalIP".to_owned(),
-                format!(
-                    "--service-account-key-file={}",
-                    pki.service_account_public().display()
-                ),
-                format!(
-                    "--service-account-signing-key-file={}",
-                    pki.service_account_key().display()
-                ),
-                "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-                format!(
-                    "--service-cluster-ip-range={}",
-                    self.instance.service_range()
-                ),
-                "--authorization-mode=Node,RBAC".to_owned(),
-                "--enable-admission-plugins=NodeRestriction".to_owned(),
-                "--allow-privileged=true".to_owned(),
-                format!("--audit-policy-file={}", policy.display()),
-                format!("--audit-log-path={}", self.audit_log().display()),
-                // One file for the cluster's life: tests read it from a place they noted before.
-                "--audit-log-maxsize=4096".to_owned(),
-            ]);
+        let component = Component::new("kube-apiserver", self.tool("kube-apiserver")).config(AUDIT_POLICY).args([
+            "--etcd-servers=http://127.0.0.1:2379".to_owned(),
+            format!("--advertise-address={}", self.instance.address()),
+            "--secure-port=6443".to_owned(),
+            format!("--tls-cert-file={}", pki.cert("apiserver").display()),
+            format!("--tls-private-key-file={}", pki.key("apiserver").display()),
+            format!("--client-ca-file={}", pki.ca().display()),
+            format!("--kubelet-client-certificate={}", pki.cert("apiserver-kubelet").display()),
+            format!("--kubelet-client-key={}", pki.key("apiserver-kubelet").display()),
+            format!("--kubelet-certificate-authority={}", pki.ca().display()),
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
+            format!("--service-account-key-file={}", pki.service_account_public().display()),
+            format!("--service-account-signing-key-file={}", pki.service_account_key().display()),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!("--service-cluster-ip-range={}", self.instance.service_range()),
+            "--authorization-mode=Node,RBAC".to_owned(),
+            "--enable-admission-plugins=NodeRestriction".to_owned(),
+            "--allow-privileged=true".to_owned(),
+            format!("--audit-policy-file={}", policy.display()),
+            format!("--audit-log-path={}", self.audit_log().display()),
+            // One file for the cluster's life: tests read it from a place they noted before.
+            "--audit-log-maxsize=4096".to_owned(),
+        ]);
         self.supervisor.ensure(&component)
     }
 
     /// The components that work through the API server; each waits for it by itself.
     fn clients(&self) -> Result<()> {
-        let kubeconfig =
-            |user: &str| format!("--kubeconfig={}", self.pki.kubeconfig(user).display());
+        let kubeconfig = |user: &str| format!("--kubeconfig={}", self.pki.kubeconfig(user).display());
         let pki = &self.pki;
-        let manager = Component::new(
-            "kube-controller-manager",
-            self.tool("kube-controller-manager"),
-        );
+        let manager = Component::new("kube-controller-manager", self.tool("kube-controller-manager"));
         self.supervisor.ensure(&manager.args([
             kubeconfig("controller-manager"),
-            format!(
-                "--service-account-private-key-file={}",
-                pki.service_account_key().display()
-            ),
+            format!("--service-account-private-key-file={}", pki.service_account_key().display()),
             format!("--root-ca-file={}", pki.ca().display()),
             "--use-service-account-credentials".to_owned(),
             "--leader-elect=false".to_owned(),
@@ -162,21 +128,13 @@ impl Launcher {
 
     /// DNS for pods: a process beside the control plane, behind the Service that every kubelet names.
     pub(super) fn dns(&self) -> Result<()> {
-        let corefile = corefile(
-            &self.instance.address().to_string(),
-            &self.pki.kubeconfig("coredns"),
-        );
+        let corefile = corefile(&self.instance.address().to_string(), &self.pki.kubeconfig("coredns"));
         let path = self.state.join("Corefile");
         fs::write(&path, &corefile).context("cannot write the Corefile")?;
         let component = Component::new("coredns", self.tool("coredns"));
-        self.supervisor.ensure(
-            &component
-                .config(&corefile)
-                .args([format!("-conf={}", path.display())]),
-        )?;
+        self.supervisor.ensure(&component.config(&corefile).args([format!("-conf={}", path.display())]))?;
         let address = self.instance.address().to_string();
-        let port =
-            |name, protocol| serde_json::json!({"name": name, "port": 53, "protocol": protocol});
+        let port = |name, protocol| serde_json::json!({"name": name, "port": 53, "protocol": protocol});
         let ports = [port("dns", "UDP"), port("dns-tcp", "TCP")];
         let service = serde_json::json!({
             "apiVersion": "v1", "kind": "Service",
@@ -206,9 +164,7 @@ impl Launcher {
     /// Waits for what the first pod needs: a default service account appears some seconds after the API server.
     pub(super) fn accounts(&self) -> Result<()> {
         poll::until_true("the default service account to appear", READY, || {
-            self.kubectl()
-                .args(["get", "serviceaccount", "default"])
-                .succeeds()
+            self.kubectl().args(["get", "serviceaccount", "default"]).succeeds()
         })
     }
 }

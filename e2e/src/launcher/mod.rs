@@ -12,6 +12,7 @@ mod node;
 mod packages;
 mod pki;
 mod process;
+mod services;
 mod status;
 mod teardown;
 mod tools;
@@ -23,11 +24,13 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::cache;
+use crate::environment::Environment;
 use crate::instance::Instance;
 use crate::say::{say, step};
 use cgroup::Cgroup;
 use pki::Pki;
 use process::Supervisor;
+use services::ports;
 
 pub use status::status;
 pub use teardown::remains;
@@ -61,19 +64,9 @@ pub fn up(instance: &Instance) -> Result<()> {
     network::ensure(instance)?;
     let pki = Pki::ensure(instance, state.join("pki"))?;
     let supervisor = Supervisor::new(instance, &cgroup)?;
-    let launcher = Launcher {
-        instance: instance.clone(),
-        state,
-        tools,
-        pki,
-        supervisor,
-    };
+    let launcher = Launcher { instance: instance.clone(), state, tools, pki, supervisor };
     launcher.up()?;
-    say(&format!(
-        "cluster {}: up after {:.0} s",
-        instance.name(),
-        start.elapsed().as_secs_f64()
-    ));
+    say(&format!("cluster {}: up after {:.0} s", instance.name(), start.elapsed().as_secs_f64()));
     Ok(())
 }
 
@@ -84,21 +77,50 @@ pub fn up(instance: &Instance) -> Result<()> {
 pub fn down(instance: &Instance) -> Result<()> {
     require_root()?;
     let _lock = lock(instance)?;
-    step(
-        &format!("cluster {}: taking it down", instance.name()),
-        || teardown::down(instance),
-    )
+    step(&format!("cluster {}: taking it down", instance.name()), || teardown::down(instance))
 }
 
 impl Launcher {
     fn up(&self) -> Result<()> {
         step("starting the control plane", || self.control_plane())?;
+        step("starting registry, S3 and HTTP servers", || self.services())?;
+        self.images()?;
         step("starting two nodes", || self.nodes())?;
         step("starting DNS", || self.dns())?;
         step("waiting for the nodes", || {
             self.nodes_ready()?;
             self.accounts()
-        })
+        })?;
+        self.environment().store(&self.instance.env_file())
+    }
+
+    /// What tests and people need to know to use the cluster.
+    fn environment(&self) -> Environment {
+        let instance = &self.instance;
+        let at = |port| services::authority(instance, port);
+        let mut env = Environment::default();
+        env.set("KUBECONFIG", self.pki.kubeconfig("admin").display());
+        env.set("PATH", self.tools.display());
+        env.set("REGISTRY", at(ports::REGISTRY));
+        env.set("PRIVATE_REGISTRY", at(ports::PRIVATE_REGISTRY));
+        env.set("PRIVATE_REGISTRY_USERNAME", services::PRIVATE_USER);
+        env.set("PRIVATE_REGISTRY_PASSWORD", services::PRIVATE_PASSWORD);
+        env.set("S3_ENDPOINT", format!("https://{}", at(ports::S3)));
+        env.set("S3_ACCESS_KEY", services::S3_ACCESS_KEY);
+        env.set("S3_SECRET_KEY", services::S3_SECRET_KEY);
+        env.set("HTTP_ROOT", self.http_root().display());
+        env.set("HTTP_URL", format!("http://{}", at(ports::HTTP)));
+        env.set("HTTPS_URL", format!("https://{}", at(ports::HTTPS)));
+        env.set("CONTROL_URL", format!("http://{}", at(ports::CONTROL)));
+        env.set("CA_FILE", self.trust_dir().join("ca.crt").display());
+        env.set("CLUSTER_RANGE", instance.range());
+        env.set("TEST_DOMAIN", pki::DOMAIN);
+        env.set("BASE_IMAGE", images::base_name(instance));
+        env.set("AUDIT_LOG", self.audit_log().display());
+        env.set("KCM_PID_FILE", self.supervisor.pid_file("kube-controller-manager").display());
+        env.set("LOG_DIR", instance.logs().display());
+        env.set("STATE_DIR", self.state.display());
+        env
     }
 
     /// A Go tool's path.
@@ -108,8 +130,7 @@ impl Launcher {
 
     /// `PATH` with the tools in front.
     fn path_variable(&self) -> String {
-        let path =
-            std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+        let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
         format!("{}:{path}", self.tools.display())
     }
 }
@@ -132,21 +153,17 @@ fn lock(instance: &Instance) -> Result<fs::File> {
 /// A machine that was started again has the files of its clusters, but nothing else of them; and etcd, which does not
 /// sync, may have lost some. Such a cluster is made anew.
 fn forget_other_boots(instance: &Instance) -> Result<()> {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .context("cannot read the machine's boot id")?;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot read the machine's boot id")?;
     let note = instance.state().join("boot-id");
     if instance.state().exists() && !fs::read_to_string(&note).is_ok_and(|noted| noted == boot) {
-        step("removing what is left of a cluster from before", || {
-            teardown::down(instance)
-        })?;
+        step("removing what is left of a cluster from before", || teardown::down(instance))?;
     }
     write(&note, &boot)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)
-            .with_context(|| format!("cannot create {}", parent.display()))?;
+        fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
     }
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }

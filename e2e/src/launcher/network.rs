@@ -20,9 +20,7 @@ pub(crate) fn netns_file(instance: &Instance) -> PathBuf {
 /// A command that runs inside the namespace. (`ip netns exec` would also change the mount namespace, and hide cgroups.)
 #[must_use]
 pub(crate) fn inside(instance: &Instance) -> Cmd {
-    cmd("nsenter")
-        .arg(format!("--net={}", netns_file(instance).display()))
-        .arg("--")
+    cmd("nsenter").arg(format!("--net={}", netns_file(instance).display())).arg("--")
 }
 
 /// Makes what is missing of the network.
@@ -36,25 +34,11 @@ pub(crate) fn ensure(instance: &Instance) -> Result<()> {
         ip(&["netns", "add", &netns])?;
     }
     if !Path::new("/sys/class/net").join(&link).exists() {
-        ip(&[
-            "link", "add", &link, "type", "veth", "peer", "name", "eth0", "netns", &netns,
-        ])?;
+        ip(&["link", "add", &link, "type", "veth", "peer", "name", "eth0", "netns", &netns])?;
     }
-    ip(&[
-        "address",
-        "replace",
-        &format!("{}/24", instance.host_address()),
-        "dev",
-        &link,
-    ])?;
+    ip(&["address", "replace", &format!("{}/24", instance.host_address()), "dev", &link])?;
     ip(&["link", "set", &link, "up"])?;
-    ip(&[
-        "route",
-        "replace",
-        &instance.range(),
-        "via",
-        &instance.address().to_string(),
-    ])?;
+    ip(&["route", "replace", &instance.range(), "via", &instance.address().to_string()])?;
 
     let within = |args: &[&str]| inside(instance).args(args).run();
     within(&["ip", "link", "set", "lo", "up"])?;
@@ -64,14 +48,7 @@ pub(crate) fn ensure(instance: &Instance) -> Result<()> {
     }
     within(&["ip", "link", "set", "eth0", "up"])?;
     // Components look for a default route to find their own address; the host does not forward what it gets.
-    within(&[
-        "ip",
-        "route",
-        "replace",
-        "default",
-        "via",
-        &instance.host_address().to_string(),
-    ])?;
+    within(&["ip", "route", "replace", "default", "via", &instance.host_address().to_string()])?;
     within(&["sysctl", "-qw", "net.ipv4.ip_forward=1"])
 }
 
@@ -85,9 +62,7 @@ pub(crate) fn remove(instance: &Instance) -> Result<()> {
         cmd("ip").args(["link", "delete", &link]).run()?;
     }
     if netns_file(instance).exists() {
-        cmd("ip")
-            .args(["netns", "delete", &instance.netns()])
-            .run()?;
+        cmd("ip").args(["netns", "delete", &instance.netns()]).run()?;
     }
     Ok(())
 }

@@ -33,15 +33,11 @@ impl Launcher {
     /// Waits until the API server calls both nodes Ready.
     pub(super) fn nodes_ready(&self) -> Result<()> {
         for node in NODES {
-            self.supervisor
-                .ready(&format!("{}-kubelet", node.name), READY, || {
-                    let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
-                    let status = self
-                        .kubectl()
-                        .args(["get", "node", node.name, "-o", path])
-                        .output();
-                    status.is_ok_and(|status| status == "True")
-                })?;
+            self.supervisor.ready(&format!("{}-kubelet", node.name), READY, || {
+                let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
+                let status = self.kubectl().args(["get", "node", node.name, "-o", path]).output();
+                status.is_ok_and(|status| status == "True")
+            })?;
         }
         Ok(())
     }
@@ -64,8 +60,7 @@ impl Launcher {
         let dir = self.node_dir(node);
         let cni = dir.join("cni");
         fs::create_dir_all(&cni).with_context(|| format!("cannot create {}", cni.display()))?;
-        fs::write(cni.join("10-pods.conflist"), self.cni(node))
-            .context("cannot write the CNI configuration")?;
+        fs::write(cni.join("10-pods.conflist"), self.cni(node)).context("cannot write the CNI configuration")?;
         let config = self.containerd_config(node);
         let path = dir.join("containerd.toml");
         fs::write(&path, &config).context("cannot write containerd's configuration")?;
@@ -76,11 +71,7 @@ impl Launcher {
             .args([format!("--config={}", path.display())]);
         self.supervisor.ensure(&component)?;
         self.supervisor.ready(&name, READY, || {
-            cmd(self.tool("ctr"))
-                .arg("--address")
-                .arg(self.containerd_socket(node))
-                .arg("version")
-                .succeeds()
+            cmd(self.tool("ctr")).arg("--address").arg(self.containerd_socket(node)).arg("version").succeeds()
         })
     }
 
@@ -143,8 +134,7 @@ state = "{dir}/run"
     fn kubelet(&self, node: Node) -> Result<()> {
         let dir = self.node_dir(node);
         let resolv = dir.join("resolv.conf");
-        fs::write(&resolv, format!("nameserver {}\n", self.instance.address()))
-            .context("cannot write resolv.conf")?;
+        fs::write(&resolv, format!("nameserver {}\n", self.instance.address())).context("cannot write resolv.conf")?;
         let config = json!({
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",

@@ -37,9 +37,7 @@ pub(crate) fn ensure() -> Result<()> {
     }
     let names = missing.join(" ");
     if !rustix::process::geteuid().is_root() {
-        bail!(
-            "Debian packages are missing; install them with: sudo apt-get install --no-install-recommends {names}"
-        );
+        bail!("Debian packages are missing; install them with: sudo apt-get install --no-install-recommends {names}");
     }
     if !Path::new("/usr/bin/apt-get").exists() {
         bail!("this machine has no apt-get; install what Debian calls: {names}");
@@ -47,17 +45,10 @@ pub(crate) fn ensure() -> Result<()> {
     step(&format!("installing Debian packages: {names}"), || {
         let apt = || cmd("apt-get").env("DEBIAN_FRONTEND", "noninteractive");
         apt().args(["-q", "update"]).run()?;
-        apt()
-            .args(["-q", "install", "-y", "--no-install-recommends"])
-            .args(missing.iter())
-            .run()
+        apt().args(["-q", "install", "-y", "--no-install-recommends"]).args(missing.iter()).run()
     })
 }
 
 fn missing() -> Vec<&'static str> {
-    PACKAGES
-        .iter()
-        .filter(|(_, file)| !Path::new(file).exists())
-        .map(|(name, _)| *name)
-        .collect()
+    PACKAGES.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(name, _)| *name).collect()
 }

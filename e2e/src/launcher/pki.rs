@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 
 use crate::instance::{Instance, NODES};
@@ -18,11 +17,7 @@ pub(crate) const DOMAIN: &str = "vmdisk.test";
 /// A user of the API server: file name, common name, organization.
 const USERS: &[(&str, &str, &str)] = &[
     ("admin", "admin", "system:masters"),
-    (
-        "apiserver-kubelet",
-        "kube-apiserver-kubelet-client",
-        "system:masters",
-    ),
+    ("apiserver-kubelet", "kube-apiserver-kubelet-client", "system:masters"),
     ("controller-manager", "system:kube-controller-manager", ""),
     ("scheduler", "system:kube-scheduler", ""),
     ("proxy", "system:kube-proxy", ""),
@@ -92,44 +87,24 @@ impl Pki {
     }
 
     fn make(&self, instance: &Instance) -> Result<()> {
-        fs::create_dir_all(&self.dir)
-            .with_context(|| format!("cannot create {}", self.dir.display()))?;
+        fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
         let ca_key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::CrlSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
-        params
-            .distinguished_name
-            .push(DnType::CommonName, format!("vmdisk-{}", instance.name()));
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        params.distinguished_name.push(DnType::CommonName, format!("vmdisk-{}", instance.name()));
         write(&self.ca(), &params.self_signed(&ca_key)?.pem())?;
         let issuer = Issuer::new(params, ca_key);
 
         let address = instance.address().to_string();
-        let apiserver = [
-            "kubernetes",
-            "kubernetes.default",
-            "kubernetes.default.svc",
-            "localhost",
-            "127.0.0.1",
-            &address,
-        ];
+        let apiserver =
+            ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost", "127.0.0.1", &address];
         let service = instance.kubernetes_service().to_string();
-        self.issue(
-            &issuer,
-            "apiserver",
-            "kube-apiserver",
-            "",
-            apiserver.iter().copied().chain([service.as_str()]),
-        )?;
+        self.issue(&issuer, "apiserver", "kube-apiserver", "", apiserver.iter().copied().chain([service.as_str()]))?;
         // One certificate for every server that tests talk to, also under names that only pods can resolve.
         let wildcards = [format!("*.{DOMAIN}"), format!("*.s3.{DOMAIN}")];
-        let servers = ["localhost", "127.0.0.1", &address]
-            .into_iter()
-            .chain(wildcards.iter().map(String::as_str));
+        let servers = ["localhost", "127.0.0.1", &address].into_iter().chain(wildcards.iter().map(String::as_str));
         self.issue(&issuer, "server", "server", "", servers)?;
 
         for (name, common_name, organization) in USERS {
@@ -139,13 +114,7 @@ impl Pki {
         for node in NODES {
             let address = instance.node_address(node).to_string();
             let user = format!("system:node:{}", node.name);
-            self.issue(
-                &issuer,
-                node.name,
-                &user,
-                "system:nodes",
-                [node.name, &address],
-            )?;
+            self.issue(&issuer, node.name, &user, "system:nodes", [node.name, &address])?;
             self.write_kubeconfig(instance, node.name)?;
         }
 
@@ -165,22 +134,12 @@ impl Pki {
     ) -> Result<()> {
         let hosts: Vec<String> = hosts.into_iter().map(str::to_owned).collect();
         let mut params = CertificateParams::new(hosts)?;
-        params
-            .distinguished_name
-            .push(DnType::CommonName, common_name);
+        params.distinguished_name.push(DnType::CommonName, common_name);
         if !organization.is_empty() {
-            params
-                .distinguished_name
-                .push(DnType::OrganizationName, organization);
+            params.distinguished_name.push(DnType::OrganizationName, organization);
         }
-        params.key_usages = vec![
-            KeyUsagePurpose::DigitalSignature,
-            KeyUsagePurpose::KeyEncipherment,
-        ];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         write(&self.cert(name), &params.signed_by(&key, issuer)?.pem())?;
@@ -203,10 +162,7 @@ impl Pki {
             "current-context": "vmdisk",
         });
         // JSON is YAML.
-        write(
-            &self.kubeconfig(user),
-            &serde_json::to_string_pretty(&config)?,
-        )
+        write(&self.kubeconfig(user), &serde_json::to_string_pretty(&config)?)
     }
 }
 

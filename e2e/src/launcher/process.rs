@@ -28,7 +28,7 @@ pub(crate) struct Component {
     pub(crate) args: Vec<String>,
     /// Variables added to the launcher's own environment.
     pub(crate) env: Vec<(String, String)>,
-    /// A configuration file's content, when there is one: a component runs again when it changes.
+    /// What it reads at its start, when that can change: it is restarted then.
     pub(crate) config: String,
 }
 
@@ -36,13 +36,7 @@ impl Component {
     /// A component without arguments.
     #[must_use]
     pub(crate) fn new(name: &str, program: PathBuf) -> Self {
-        Self {
-            name: name.to_owned(),
-            program,
-            args: Vec::new(),
-            env: Vec::new(),
-            config: String::new(),
-        }
+        Self { name: name.to_owned(), program, args: Vec::new(), env: Vec::new(), config: String::new() }
     }
 
     /// Adds arguments.
@@ -68,11 +62,7 @@ impl Component {
 
     /// Changes with anything that would make a running component differ from this one.
     fn key(&self) -> String {
-        let built = fs::metadata(&self.program)
-            .and_then(|m| m.modified())
-            .map(|t| format!("{t:?}"))
-            .unwrap_or_default();
-        let text = format!("{:?}{:?}{:?}{built}", self.program, self.args, self.env);
+        let text = format!("{:?}{:?}{:?}", self.program, self.args, self.env);
         cache::key(&[text.as_bytes(), self.config.as_bytes()])
     }
 }
@@ -105,12 +95,7 @@ impl Supervisor {
         for dir in [&pids, &logs] {
             fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         }
-        Ok(Self {
-            instance: instance.clone(),
-            pids,
-            logs,
-            procs: cgroup.system_procs(),
-        })
+        Ok(Self { instance: instance.clone(), pids, logs, procs: cgroup.system_procs() })
     }
 
     /// Makes sure that `component` runs as described: one that runs is left alone, one that runs otherwise is restarted.
@@ -125,6 +110,12 @@ impl Supervisor {
             _ => {}
         }
         self.start(component, key)
+    }
+
+    /// Whether `component` runs as described.
+    pub(crate) fn runs(&self, component: &Component) -> bool {
+        let record = self.record(&component.name);
+        record.is_some_and(|record| alive(&record) && record.key == component.key())
     }
 
     fn start(&self, component: &Component, key: String) -> Result<()> {
@@ -143,20 +134,15 @@ impl Supervisor {
             .envs(component.env.iter().map(|(k, v)| (k, v)))
             .current_dir("/")
             .stdin(Stdio::null())
-            .stdout(
-                log.try_clone()
-                    .context("cannot duplicate the log's handle")?,
-            )
+            .stdout(log.try_clone().context("cannot duplicate the log's handle")?)
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
         let pid = i32::try_from(child.id()).context("a process id fits")?;
-        let started = started(pid)
-            .with_context(|| format!("{name} ended at once; see {}", path.display()))?;
+        let started = started(pid).with_context(|| format!("{name} ended at once; see {}", path.display()))?;
         let record = Record { pid, started, key };
         let file = self.pid_file(name);
-        fs::write(&file, serde_json::to_vec(&record)?)
-            .with_context(|| format!("cannot write {}", file.display()))
+        fs::write(&file, serde_json::to_vec(&record)?).with_context(|| format!("cannot write {}", file.display()))
     }
 
     /// Ends a component: SIGTERM, and SIGKILL after a while. One that does not run is fine.
@@ -172,11 +158,7 @@ impl Supervisor {
     /// # Errors
     /// When one survives SIGKILL.
     pub(crate) fn stop_all(&self, names: &[String], grace: Duration) -> Result<()> {
-        let running: Vec<Record> = names
-            .iter()
-            .filter_map(|name| self.record(name))
-            .filter(alive)
-            .collect();
+        let running: Vec<Record> = names.iter().filter_map(|name| self.record(name)).filter(alive).collect();
         for record in &running {
             signal(record, Signal::TERM);
             // One that a test had stopped must wake up to see it.
@@ -184,9 +166,7 @@ impl Supervisor {
         }
         let gone = || running.iter().all(|record| !alive(record));
         if poll::until_true("components to end", grace, gone).is_err() {
-            running
-                .iter()
-                .for_each(|record| signal(record, Signal::KILL));
+            running.iter().for_each(|record| signal(record, Signal::KILL));
             poll::until_true("components to be killed", GRACE, gone)?;
         }
         for name in names {
@@ -200,12 +180,7 @@ impl Supervisor {
     pub(crate) fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.pids).into_iter().flatten().flatten();
         let mut names: Vec<String> = entries
-            .filter_map(|entry| {
-                entry
-                    .path()
-                    .file_stem()
-                    .map(|stem| stem.to_string_lossy().into_owned())
-            })
+            .filter_map(|entry| entry.path().file_stem().map(|stem| stem.to_string_lossy().into_owned()))
             .collect();
         names.sort();
         names
@@ -233,12 +208,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// When it is not ready in time, or ended.
-    pub(crate) fn ready(
-        &self,
-        name: &str,
-        deadline: Duration,
-        mut probe: impl FnMut() -> bool,
-    ) -> Result<()> {
+    pub(crate) fn ready(&self, name: &str, deadline: Duration, mut probe: impl FnMut() -> bool) -> Result<()> {
         let outcome = poll::until(&format!("{name} to be ready"), deadline, || {
             if probe() {
                 return Ok(Some(true));
@@ -247,16 +217,10 @@ impl Supervisor {
         });
         match outcome {
             Ok(true) => Ok(()),
-            Ok(false) => bail!(
-                "{name} ended; the end of {}:\n{}",
-                self.log(name).display(),
-                self.log_tail(name)
-            ),
-            Err(error) => Err(error.context(format!(
-                "the end of {}:\n{}",
-                self.log(name).display(),
-                self.log_tail(name)
-            ))),
+            Ok(false) => bail!("{name} ended; the end of {}:\n{}", self.log(name).display(), self.log_tail(name)),
+            Err(error) => {
+                Err(error.context(format!("the end of {}:\n{}", self.log(name).display(), self.log_tail(name))))
+            }
         }
     }
 

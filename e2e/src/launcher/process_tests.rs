@@ -20,14 +20,7 @@ fn a_process_that_waits_to_be_reaped_is_not_alive() {
 #[test]
 fn our_own_process_is_alive() {
     let pid = i32::try_from(std::process::id()).expect("fits");
-    let record = Record {
-        pid,
-        started: started(pid).expect("alive"),
-        key: String::new(),
-    };
+    let record = Record { pid, started: started(pid).expect("alive"), key: String::new() };
     assert!(alive(&record));
-    assert!(!alive(&Record {
-        started: record.started + 1,
-        ..record
-    }));
+    assert!(!alive(&Record { started: record.started + 1, ..record }));
 }

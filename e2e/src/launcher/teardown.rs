@@ -28,9 +28,8 @@ pub(crate) fn down(instance: &Instance) -> Result<()> {
         let supervisor = Supervisor::new(instance, &cgroup)?;
         let names = supervisor.names();
         // kubelets first: they start again what others end.
-        let (kubelets, others): (Vec<String>, Vec<String>) = names
-            .into_iter()
-            .partition(|name| name.ends_with("kubelet"));
+        let (kubelets, others): (Vec<String>, Vec<String>) =
+            names.into_iter().partition(|name| name.ends_with("kubelet"));
         supervisor.stop_all(&kubelets, GRACE)?;
         supervisor.stop_all(&others, GRACE)?;
     }
@@ -47,9 +46,7 @@ pub(crate) fn down(instance: &Instance) -> Result<()> {
         fs::remove_dir_all(&state).with_context(|| format!("cannot remove {}", state.display()))?;
     }
     match fs::remove_file(instance.env_file()) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).context("cannot remove the env file")
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("cannot remove the env file"),
         _ => Ok(()),
     }
 }
@@ -61,21 +58,10 @@ pub(crate) fn down(instance: &Instance) -> Result<()> {
 pub fn remains(instance: &Instance) -> Result<Vec<String>> {
     let state = instance.state();
     let cgroup = Cgroup::of(instance)?;
-    let mut remains: Vec<String> = cgroup
-        .members()
-        .iter()
-        .map(|pid| format!("process {}", pid.as_raw_nonzero()))
-        .collect();
-    remains.extend(
-        mounts_below(&state)?
-            .iter()
-            .map(|path| format!("mount {}", path.display())),
-    );
-    remains.extend(
-        loops_below(&state)?
-            .iter()
-            .map(|device| format!("loop device {}", device.display())),
-    );
+    let mut remains: Vec<String> =
+        cgroup.members().iter().map(|pid| format!("process {}", pid.as_raw_nonzero())).collect();
+    remains.extend(mounts_below(&state)?.iter().map(|path| format!("mount {}", path.display())));
+    remains.extend(loops_below(&state)?.iter().map(|device| format!("loop device {}", device.display())));
     if network::netns_file(instance).exists() {
         remains.push(format!("network namespace {}", instance.netns()));
     }
@@ -118,8 +104,7 @@ fn release(dir: &Path) -> Result<()> {
 
 /// Mount points below `dir`, the last mounted first.
 fn mounts_below(dir: &Path) -> Result<Vec<PathBuf>> {
-    let table =
-        fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+    let table = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
     let mut mounts: Vec<PathBuf> = table
         .lines()
         .filter_map(|line| line.split(' ').nth(4))
@@ -133,12 +118,8 @@ fn mounts_below(dir: &Path) -> Result<Vec<PathBuf>> {
 /// Loop devices whose file lies (or lay) below `dir`.
 pub(super) fn loops_below(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut devices = Vec::new();
-    for entry in fs::read_dir("/sys/block")
-        .context("cannot read /sys/block")?
-        .flatten()
-    {
-        let backing =
-            fs::read_to_string(entry.path().join("loop/backing_file")).unwrap_or_default();
+    for entry in fs::read_dir("/sys/block").context("cannot read /sys/block")?.flatten() {
+        let backing = fs::read_to_string(entry.path().join("loop/backing_file")).unwrap_or_default();
         if Path::new(backing.trim_end()).starts_with(dir) {
             devices.push(Path::new("/dev").join(entry.file_name()));
         }
@@ -152,10 +133,7 @@ fn unescape(text: &str) -> String {
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
         plain.push_str(&rest[..at]);
-        match rest
-            .get(at + 1..at + 4)
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok())
-        {
+        match rest.get(at + 1..at + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             Some(byte) => {
                 plain.push(char::from(byte));
                 rest = &rest[at + 4..];

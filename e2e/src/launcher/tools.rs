@@ -34,9 +34,7 @@ const NEWS: Duration = Duration::from_secs(15);
 /// When Go is missing or the build fails.
 pub(crate) fn ensure(checkout: &Path) -> Result<PathBuf> {
     let module = checkout.join("hack/cluster/tools");
-    let read = |name: &str| {
-        fs::read(module.join(name)).with_context(|| format!("cannot read {name} of the tools"))
-    };
+    let read = |name: &str| fs::read(module.join(name)).with_context(|| format!("cannot read {name} of the tools"));
     let flags = FLAGS.join("\0");
     let key = cache::key(&[&read("go.mod")?, &read("go.sum")?, flags.as_bytes()]);
     cache::once("tools", &key, |dir| build(&module, dir))
@@ -49,19 +47,10 @@ pub(crate) fn ensure(checkout: &Path) -> Result<PathBuf> {
 /// When the build fails.
 pub(crate) fn csi_driver(checkout: &Path, dir: &Path) -> Result<PathBuf> {
     let module = checkout.join("hack/cluster/csi");
-    ensure!(
-        module.join("go.mod").is_file(),
-        "{} has no go.mod",
-        module.display()
-    );
+    ensure!(module.join("go.mod").is_file(), "{} has no go.mod", module.display());
     let binary = dir.join("vmdisk-csi");
     let partial = dir.join("vmdisk-csi.partial");
-    cmd("go")
-        .dir(&module)
-        .args(["build", "-trimpath", "-o"])
-        .arg(&partial)
-        .arg(".")
-        .run()?;
+    cmd("go").dir(&module).args(["build", "-trimpath", "-o"]).arg(&partial).arg(".").run()?;
     // A running driver is replaced by name: its file is busy.
     fs::rename(&partial, &binary).context("cannot put the CSI driver in its place")?;
     Ok(binary)
@@ -73,71 +62,35 @@ fn build(module: &Path, dir: &Path) -> Result<()> {
         cmd("go").arg("version").succeeds(),
         "Go is not installed: the embedded cluster is compiled from source (see hack/cluster/tools/go.mod for the version)"
     );
-    say(
-        "  building Kubernetes, containerd, the registry and the other tools of the embedded cluster.",
-    );
-    say(
-        "  They are compiled from source once and kept in the cache: this first build takes 5 to 20 minutes.",
-    );
+    say("  building Kubernetes, containerd, the registry and the other tools of the embedded cluster.");
+    say("  They are compiled from source once and kept in the cache: this first build takes 5 to 20 minutes.");
     let start = Instant::now();
-    phase(
-        module,
-        "downloading Go modules",
-        start,
-        &["mod", "download", "-x"],
-        None,
-    )?;
+    phase(module, "downloading Go modules", start, &["mod", "download", "-x"], None)?;
     phase(module, "compiling", start, &["build", "-v"], Some(dir))?;
-    say(&format!(
-        "  tools built in {:.0} s",
-        start.elapsed().as_secs_f64()
-    ));
+    say(&format!("  tools built in {:.0} s", start.elapsed().as_secs_f64()));
     Ok(())
 }
 
 /// Runs one phase; go's own chatter (one line a package) becomes a count.
-fn phase(
-    module: &Path,
-    what: &str,
-    start: Instant,
-    args: &[&str],
-    out: Option<&Path>,
-) -> Result<()> {
+fn phase(module: &Path, what: &str, start: Instant, args: &[&str], out: Option<&Path>) -> Result<()> {
     let mut go = Command::new("go");
-    go.current_dir(module)
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+    go.current_dir(module).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     if let Some(out) = out {
         go.args(FLAGS).arg("-o").arg(out).arg("tool");
     }
-    let mut child = go
-        .spawn()
-        .with_context(|| format!("cannot start go ({what})"))?;
-    let stderr = child
-        .stderr
-        .take()
-        .context("go's standard error is piped")?;
+    let mut child = go.spawn().with_context(|| format!("cannot start go ({what})"))?;
+    let stderr = child.stderr.take().context("go's standard error is piped")?;
     let lines = AtomicU32::new(0);
     let mut last = String::new();
     let status = std::thread::scope(|scope| {
         let (finished, wait) = std::sync::mpsc::channel::<()>();
         let lines = &lines;
         scope.spawn(move || {
-            let interval = if std::io::stderr().is_terminal() {
-                NEWS
-            } else {
-                NEWS * 4
-            };
+            let interval = if std::io::stderr().is_terminal() { NEWS } else { NEWS * 4 };
             while wait.recv_timeout(interval) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
                 let seconds = start.elapsed().as_secs();
                 let count = lines.load(Ordering::Relaxed);
-                say(&format!(
-                    "    {what}: {count} packages so far, {}:{:02} min",
-                    seconds / 60,
-                    seconds % 60
-                ));
+                say(&format!("    {what}: {count} packages so far, {}:{:02} min", seconds / 60, seconds % 60));
             }
         });
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
@@ -158,9 +111,7 @@ fn keep_tail(tail: &mut String, line: &str) {
     tail.push('\n');
     if tail.len() > 16_384 {
         let cut = tail.len() - 8192;
-        let cut = (cut..tail.len())
-            .find(|at| tail.is_char_boundary(*at))
-            .unwrap_or(0);
+        let cut = (cut..tail.len()).find(|at| tail.is_char_boundary(*at)).unwrap_or(0);
         tail.drain(..cut);
     }
 }

@@ -60,14 +60,7 @@ struct State {
 
 /// Sends `body` under the fault that the request met.
 pub(crate) fn shape(body: Body, open: Open, met: Met) -> Body {
-    let state = State {
-        open,
-        met,
-        source: body.into_data_stream(),
-        rest: Bytes::new(),
-        at: 0,
-        ended: false,
-    };
+    let state = State { open, met, source: body.into_data_stream(), rest: Bytes::new(), at: 0, ended: false };
     Body::from_stream(chunks(state))
 }
 
@@ -86,10 +79,7 @@ fn chunks(state: State) -> impl Stream<Item = Result<Bytes, axum::Error>> {
         }
         if fault.cut_at == Some(state.at) {
             state.ended = true;
-            return Some((
-                Err(axum::Error::new(std::io::Error::other("cut by a fault"))),
-                state,
-            ));
+            return Some((Err(axum::Error::new(std::io::Error::other("cut by a fault"))), state));
         }
         while state.rest.is_empty() {
             match state.source.next().await? {
@@ -101,28 +91,17 @@ fn chunks(state: State) -> impl Stream<Item = Result<Bytes, axum::Error>> {
             }
         }
         let stops = [fault.hold_at, fault.cut_at, fault.truncate_at];
-        let room = stops
-            .into_iter()
-            .flatten()
-            .filter(|stop| *stop > state.at)
-            .map(|stop| stop - state.at)
-            .min();
+        let room = stops.into_iter().flatten().filter(|stop| *stop > state.at).map(|stop| stop - state.at).min();
         // A tenth of a second's worth at once makes a slow server slow, not stuttering.
         let pace = fault.bytes_per_second.map(|rate| (rate / 10).max(1));
         let limit = [room, pace].into_iter().flatten().min().unwrap_or(u64::MAX);
-        let count = state
-            .rest
-            .len()
-            .min(usize::try_from(limit).unwrap_or(usize::MAX));
+        let count = state.rest.len().min(usize::try_from(limit).unwrap_or(usize::MAX));
         let mut chunk = state.rest.split_to(count);
         if let Some(rate) = fault.bytes_per_second.filter(|rate| *rate > 0) {
             tokio::time::sleep(Duration::from_secs(1).mul_f64(fraction(count, rate))).await;
         }
         let sent = count as u64;
-        if let Some(at) = fault
-            .corrupt_at
-            .filter(|at| (state.at..state.at + sent).contains(at))
-        {
+        if let Some(at) = fault.corrupt_at.filter(|at| (state.at..state.at + sent).contains(at)) {
             chunk = flipped(&chunk, at - state.at);
         }
         state.at += sent;

@@ -90,9 +90,5 @@ async fn release(
 }
 
 fn done(found: bool) -> StatusCode {
-    if found {
-        StatusCode::NO_CONTENT
-    } else {
-        StatusCode::NOT_FOUND
-    }
+    if found { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
 }

@@ -64,10 +64,7 @@ impl Counts {
         if index < LOG {
             count.log.push(seen);
         }
-        Entry {
-            path: path.to_owned(),
-            index,
-        }
+        Entry { path: path.to_owned(), index }
     }
 
     /// Notes the answer's status.
@@ -86,11 +83,7 @@ impl Counts {
     /// Notes that a fault holds the request, or holds it no more.
     pub(crate) fn held(&self, entry: &Entry, held: bool) {
         self.change(entry, |count, _| {
-            count.held = if held {
-                count.held + 1
-            } else {
-                count.held.saturating_sub(1)
-            };
+            count.held = if held { count.held + 1 } else { count.held.saturating_sub(1) };
         });
     }
 
@@ -102,11 +95,7 @@ impl Counts {
     /// The accounts of the paths that begin with `prefix`.
     pub(crate) fn below(&self, prefix: &str) -> BTreeMap<String, Count> {
         let counts = self.lock();
-        counts
-            .iter()
-            .filter(|(path, _)| path.starts_with(prefix))
-            .map(|(p, c)| (p.clone(), c.clone()))
-            .collect()
+        counts.iter().filter(|(path, _)| path.starts_with(prefix)).map(|(p, c)| (p.clone(), c.clone())).collect()
     }
 
     fn change(&self, entry: &Entry, change: impl FnOnce(&mut Count, &mut Seen)) {

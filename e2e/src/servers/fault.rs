@@ -96,19 +96,12 @@ impl Faults {
             Some(left) => *left -= 1,
             None => {}
         }
-        Met {
-            fault: switch.fault.clone(),
-            released: Some(switch.released.subscribe()),
-        }
+        Met { fault: switch.fault.clone(), released: Some(switch.released.subscribe()) }
     }
 
     /// Sets the fault of `path`; a fault that was there is removed (and released).
     pub(crate) fn set(&self, path: &str, fault: Fault) {
-        let switch = Switch {
-            left: fault.times,
-            fault,
-            released: Arc::new(watch::Sender::new(false)),
-        };
+        let switch = Switch { left: fault.times, fault, released: Arc::new(watch::Sender::new(false)) };
         self.lock().insert(path.to_owned(), switch);
     }
 
@@ -130,10 +123,7 @@ impl Faults {
 
     /// All faults that are set.
     pub(crate) fn all(&self) -> HashMap<String, Fault> {
-        self.lock()
-            .iter()
-            .map(|(path, switch)| (path.clone(), switch.fault.clone()))
-            .collect()
+        self.lock().iter().map(|(path, switch)| (path.clone(), switch.fault.clone())).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Switch>> {

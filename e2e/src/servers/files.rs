@@ -41,10 +41,7 @@ pub(crate) async fn answer(root: &Path, request: &Parts, fault: &Fault) -> Respo
 fn locate(root: &Path, path: &str) -> Option<PathBuf> {
     let decoded = percent_decode_str(path).decode_utf8().ok()?;
     let relative = Path::new(decoded.trim_start_matches('/'));
-    relative
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)))
-        .then(|| root.join(relative))
+    relative.components().all(|part| matches!(part, Component::Normal(_))).then(|| root.join(relative))
 }
 
 async fn open(path: &Path, request: &Parts, fault: &Fault) -> std::io::Result<Response<Body>> {
@@ -59,14 +56,11 @@ async fn open(path: &Path, request: &Parts, fault: &Fault) -> std::io::Result<Re
     if header(headers, header::IF_MATCH).is_some_and(|wanted| !matches(wanted, &validators.etag)) {
         return Ok(status(StatusCode::PRECONDITION_FAILED));
     }
-    if header(headers, header::IF_NONE_MATCH).is_some_and(|known| matches(known, &validators.etag))
-    {
+    if header(headers, header::IF_NONE_MATCH).is_some_and(|known| matches(known, &validators.etag)) {
         return Ok(status(StatusCode::NOT_MODIFIED));
     }
     let range = match header(headers, header::RANGE) {
-        Some(range) if !fault.no_ranges && same_version(headers, &validators) => {
-            Range::parse(range, length)
-        }
+        Some(range) if !fault.no_ranges && same_version(headers, &validators) => Range::parse(range, length),
         _ => Range::Whole,
     };
 
@@ -75,31 +69,23 @@ async fn open(path: &Path, request: &Parts, fault: &Fault) -> std::io::Result<Re
         response = response.header(header::ACCEPT_RANGES, "bytes");
     }
     if !fault.no_validators {
-        response = response.header(header::ETAG, &validators.etag).header(
-            header::LAST_MODIFIED,
-            httpdate::fmt_http_date(validators.modified),
-        );
+        response = response
+            .header(header::ETAG, &validators.etag)
+            .header(header::LAST_MODIFIED, httpdate::fmt_http_date(validators.modified));
     }
     let (code, first, count) = match range {
         Range::Whole => (StatusCode::OK, 0, length),
         Range::Part { first, last } => {
-            response = response.header(
-                header::CONTENT_RANGE,
-                format!("bytes {first}-{last}/{length}"),
-            );
+            response = response.header(header::CONTENT_RANGE, format!("bytes {first}-{last}/{length}"));
             (StatusCode::PARTIAL_CONTENT, first, last - first + 1)
         }
         Range::Unsatisfiable => {
             let response = response.header(header::CONTENT_RANGE, format!("bytes */{length}"));
-            let response = response
-                .status(StatusCode::RANGE_NOT_SATISFIABLE)
-                .body(Body::empty());
+            let response = response.status(StatusCode::RANGE_NOT_SATISFIABLE).body(Body::empty());
             return response.map_err(std::io::Error::other);
         }
     };
-    response = response
-        .status(code)
-        .header(header::CONTENT_TYPE, "application/octet-stream");
+    response = response.status(code).header(header::CONTENT_TYPE, "application/octet-stream");
     if !fault.no_length {
         response = response.header(header::CONTENT_LENGTH, count);
     }
@@ -113,20 +99,9 @@ async fn open(path: &Path, request: &Parts, fault: &Fault) -> std::io::Result<Re
 }
 
 fn validators(modified: SystemTime, length: u64, changing: bool) -> Validators {
-    let nanos = |time: SystemTime| {
-        time.duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_nanos()
-    };
-    let modified = if changing {
-        SystemTime::now()
-    } else {
-        modified
-    };
-    Validators {
-        etag: format!("\"{:x}-{length:x}\"", nanos(modified)),
-        modified,
-    }
+    let nanos = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let modified = if changing { SystemTime::now() } else { modified };
+    Validators { etag: format!("\"{:x}-{length:x}\"", nanos(modified)), modified }
 }
 
 /// Whether a range may be answered with a part: without `If-Range`, or when that names the version at hand.
@@ -139,9 +114,7 @@ fn same_version(headers: &HeaderMap, validators: &Validators) -> bool {
 }
 
 fn matches(list: &str, etag: &str) -> bool {
-    list.split(',')
-        .map(str::trim)
-        .any(|candidate| candidate == "*" || candidate == etag)
+    list.split(',').map(str::trim).any(|candidate| candidate == "*" || candidate == etag)
 }
 
 fn header(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {

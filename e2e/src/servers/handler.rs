@@ -27,37 +27,31 @@ pub(crate) enum Source {
 #[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) source: Source,
+    /// Credentials that every request needs.
+    pub(crate) auth: Option<Auth>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) counts: Arc<Counts>,
 }
 
 impl Server {
-    pub(crate) fn new(source: Source) -> Self {
-        Self {
-            source,
-            faults: Arc::default(),
-            counts: Arc::default(),
-        }
+    pub(crate) fn new(source: Source, auth: Option<Auth>) -> Self {
+        Self { source, auth, faults: Arc::default(), counts: Arc::default() }
     }
 
     /// Answers one request.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let path = request.uri().path().to_owned();
         let entry = self.counts.arrive(&path, seen(&request));
-        let open = Open {
-            counts: Arc::clone(&self.counts),
-            entry,
-        };
-        let met = self.faults.meet(&path);
+        let open = Open { counts: Arc::clone(&self.counts), entry };
+        let mut met = self.faults.meet(&path);
+        met.fault.auth = met.fault.auth.or_else(|| self.auth.clone());
         if met.fault.hold {
             open.held(&met).await;
         }
         let mut response = match refusal(&met.fault, request.headers()) {
             Some(refusal) => refusal,
             None => match &self.source {
-                Source::Files(root) => {
-                    files::answer(root, &request.into_parts().0, &met.fault).await
-                }
+                Source::Files(root) => files::answer(root, &request.into_parts().0, &met.fault).await,
                 Source::Proxy(proxy) => proxy.answer(request).await,
             },
         };
@@ -68,23 +62,13 @@ impl Server {
 }
 
 fn seen(request: &Request<Body>) -> Seen {
-    let text = |name| {
-        request
-            .headers()
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
-            .map(str::to_owned)
-    };
+    let text =
+        |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
     Seen {
         method: request.method().to_string(),
         range: text(header::RANGE),
         precondition: text(header::IF_MATCH).or_else(|| text(header::IF_RANGE)),
-        host: request
-            .uri()
-            .authority()
-            .map(ToString::to_string)
-            .or_else(|| text(header::HOST))
-            .unwrap_or_default(),
+        host: request.uri().authority().map(ToString::to_string).or_else(|| text(header::HOST)).unwrap_or_default(),
         authorized: request.headers().contains_key(header::AUTHORIZATION),
         ..Seen::default()
     }
@@ -92,30 +76,14 @@ fn seen(request: &Request<Body>) -> Seen {
 
 /// The answer in place of the real one, when the fault wants one.
 fn refusal(fault: &Fault, headers: &HeaderMap) -> Option<Response<Body>> {
-    if let Some(challenge) = fault
-        .auth
-        .as_ref()
-        .and_then(|auth| challenge(auth, headers))
-    {
+    if let Some(challenge) = fault.auth.as_ref().and_then(|auth| challenge(auth, headers)) {
         let mut response = status(StatusCode::UNAUTHORIZED);
-        response.headers_mut().insert(
-            header::WWW_AUTHENTICATE,
-            HeaderValue::from_static(challenge),
-        );
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         return Some(response);
     }
-    let code = fault
-        .status
-        .and_then(|code| StatusCode::from_u16(code).ok());
-    if let Some(location) = fault
-        .redirect
-        .as_ref()
-        .and_then(|url| HeaderValue::from_str(url).ok())
-    {
-        let mut response = status(
-            code.filter(StatusCode::is_redirection)
-                .unwrap_or(StatusCode::FOUND),
-        );
+    let code = fault.status.and_then(|code| StatusCode::from_u16(code).ok());
+    if let Some(location) = fault.redirect.as_ref().and_then(|url| HeaderValue::from_str(url).ok()) {
+        let mut response = status(code.filter(StatusCode::is_redirection).unwrap_or(StatusCode::FOUND));
         response.headers_mut().insert(header::LOCATION, location);
         return Some(response);
     }
@@ -125,36 +93,23 @@ fn refusal(fault: &Fault, headers: &HeaderMap) -> Option<Response<Body>> {
 /// What to ask for, when the request does not carry the right credentials.
 fn challenge(auth: &Auth, headers: &HeaderMap) -> Option<&'static str> {
     let (wanted, challenge) = match auth {
-        Auth::Basic { username, password } => (
-            format!(
-                "Basic {}",
-                BASE64_STANDARD.encode(format!("{username}:{password}"))
-            ),
-            "Basic realm=\"vmdisk\"",
-        ),
+        Auth::Basic { username, password } => {
+            (format!("Basic {}", BASE64_STANDARD.encode(format!("{username}:{password}"))), "Basic realm=\"vmdisk\"")
+        }
         Auth::Bearer(token) => (format!("Bearer {token}"), "Bearer realm=\"vmdisk\""),
     };
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     (given != Some(wanted.as_str())).then_some(challenge)
 }
 
 /// What a fault changes about an answer's headers.
 fn decorate(response: &mut Response<Body>, fault: &Fault) {
     let headers = response.headers_mut();
-    if let Some(after) = fault
-        .retry_after
-        .as_ref()
-        .and_then(|after| HeaderValue::from_str(after).ok())
-    {
+    if let Some(after) = fault.retry_after.as_ref().and_then(|after| HeaderValue::from_str(after).ok()) {
         headers.insert(header::RETRY_AFTER, after);
     }
     if let Some(end) = fault.truncate_at {
-        let length = headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|l| l.to_str().ok())
-            .and_then(|l| l.parse().ok());
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()).and_then(|l| l.parse().ok());
         if length.is_some_and(|length: u64| length > end) {
             headers.insert(header::CONTENT_LENGTH, end.into());
         }

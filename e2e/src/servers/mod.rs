@@ -70,6 +70,8 @@ pub struct ServerConfig {
     pub root: Option<PathBuf>,
     /// The server behind the relay, as address and port.
     pub backend: Option<String>,
+    /// Credentials that every request needs.
+    pub auth: Option<Auth>,
 }
 
 /// Serves until the process ends.
@@ -77,15 +79,11 @@ pub struct ServerConfig {
 /// # Errors
 /// When the configuration cannot be read or a port cannot be bound.
 pub fn run(config: &Path) -> Result<()> {
-    let text =
-        std::fs::read(config).with_context(|| format!("cannot read {}", config.display()))?;
-    let config: Config =
-        serde_json::from_slice(&text).context("the configuration of the servers is not valid")?;
+    let text = std::fs::read(config).with_context(|| format!("cannot read {}", config.display()))?;
+    let config: Config = serde_json::from_slice(&text).context("the configuration of the servers is not valid")?;
     // Another library may have chosen first; it is the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(config))
 }
 
@@ -98,37 +96,26 @@ async fn serve(config: Config) -> Result<()> {
             (None, Some(backend)) => Source::Proxy(Proxy::new(&backend)),
             _ => anyhow::bail!("the server {name} needs either root or backend"),
         };
-        let handler = Server::new(source);
+        let handler = Server::new(source, server.auth);
         if let Some(plain) = server.plain {
             tokio::spawn(listen(bind(plain).await?, None, handler.clone()));
         }
-        tokio::spawn(listen(
-            bind(server.tls).await?,
-            Some(tls.clone()),
-            handler.clone(),
-        ));
+        tokio::spawn(listen(bind(server.tls).await?, Some(tls.clone()), handler.clone()));
         servers.insert(name, handler);
     }
     // Last, so that who sees it answer knows that all are there.
     let control = bind(config.control).await?;
-    axum::serve(control, control::router(servers))
-        .await
-        .context("the control endpoint ended")
+    axum::serve(control, control::router(servers)).await.context("the control endpoint ended")
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}"))
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
 fn acceptor(config: &Config) -> Result<TlsAcceptor> {
-    let certificates =
-        CertificateDer::pem_file_iter(&config.certificate)?.collect::<Result<Vec<_>, _>>()?;
+    let certificates = CertificateDer::pem_file_iter(&config.certificate)?.collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_file(&config.key)?;
-    let mut tls = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(certificates, key)?;
+    let mut tls = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key)?;
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(tls)))
 }
@@ -156,20 +143,14 @@ async fn listen(listener: TcpListener, tls: Option<TlsAcceptor>, server: Server)
     }
 }
 
-async fn converse(
-    connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    server: Server,
-) {
+async fn converse(connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, server: Server) {
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let server = server.clone();
         async move { Ok::<_, std::convert::Infallible>(server.answer(request.map(Body::new)).await) }
     });
     let builder = auto::Builder::new(TokioExecutor::new());
     // Clients hang up and faults cut: both are ordinary ends here.
-    if let Err(error) = builder
-        .serve_connection(TokioIo::new(connection), service)
-        .await
-    {
+    if let Err(error) = builder.serve_connection(TokioIo::new(connection), service).await {
         tracing::debug!(%error, "a connection ended early");
     }
 }

@@ -20,10 +20,7 @@ impl Range {
     /// Reads the header's value for a file of `length` bytes. Several ranges at once are answered with the whole file,
     /// as is what is no range at all.
     pub(crate) fn parse(value: &str, length: u64) -> Self {
-        let Some((first, last)) = value
-            .strip_prefix("bytes=")
-            .and_then(|spec| spec.split_once('-'))
-        else {
+        let Some((first, last)) = value.strip_prefix("bytes=").and_then(|spec| spec.split_once('-')) else {
             return Self::Whole;
         };
         let number = |text: &str| text.trim().parse::<u64>();
@@ -31,22 +28,13 @@ impl Range {
             ("", suffix) => match number(suffix) {
                 Ok(0) => Self::Unsatisfiable,
                 Ok(_) if length == 0 => Self::Unsatisfiable,
-                Ok(count) => Self::Part {
-                    first: length.saturating_sub(count),
-                    last: length - 1,
-                },
+                Ok(count) => Self::Part { first: length.saturating_sub(count), last: length - 1 },
                 Err(_) => Self::Whole,
             },
             (first, last) => match (number(first), last, number(last)) {
                 (Ok(first), _, _) if first >= length => Self::Unsatisfiable,
-                (Ok(first), "", _) => Self::Part {
-                    first,
-                    last: length - 1,
-                },
-                (Ok(first), _, Ok(last)) if last >= first => Self::Part {
-                    first,
-                    last: last.min(length - 1),
-                },
+                (Ok(first), "", _) => Self::Part { first, last: length - 1 },
+                (Ok(first), _, Ok(last)) if last >= first => Self::Part { first, last: last.min(length - 1) },
                 _ => Self::Whole,
             },
         }

@@ -1,10 +1,10 @@
 //! `cargo xtask cluster …`: the embedded cluster's life.
 
-use std::fs;
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
+use vmdisk_e2e::environment::Environment;
 use vmdisk_e2e::instance::Instance;
 use vmdisk_e2e::launcher;
 
@@ -28,21 +28,10 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Up => launcher::up(&instance),
         Command::Down => launcher::down(&instance),
         Command::Status => print(&launcher::status(&instance)?),
-        Command::Env => {
-            let file = instance.env_file();
-            let text = fs::read_to_string(&file).with_context(|| {
-                format!(
-                    "no cluster is up ({} is missing): cargo xtask cluster up",
-                    file.display()
-                )
-            })?;
-            print(&text)
-        }
+        Command::Env => print(&Environment::load(&instance)?.to_shell()),
     }
 }
 
 fn print(text: &str) -> Result<()> {
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to the standard output")
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to the standard output")
 }

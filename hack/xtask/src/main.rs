@@ -3,15 +3,13 @@
 mod cluster;
 mod generate;
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    about = "Commands of the project",
-    disable_help_subcommand = true
-)]
+#[command(name = "cargo xtask", about = "Commands of the project", disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -22,6 +20,12 @@ enum Command {
     /// Run a real Kubernetes cluster on this machine
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// The servers beside the cluster, as the launcher starts them
+    #[command(hide = true)]
+    Serve {
+        /// What to serve
+        config: PathBuf,
+    },
     /// Write what is generated: CRDs, API reference, install.yaml
     Gen(generate::Options),
 }
@@ -29,6 +33,7 @@ enum Command {
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Cluster(command) => cluster::run(&command),
+        Command::Serve { config } => vmdisk_e2e::servers::run(&config),
         Command::Gen(options) => generate::run(&options),
     }
 }
