@@ -133,8 +133,8 @@ pub(super) fn url_shape() -> Rule {
         "self.startsWith('docker://') || self.startsWith('oci://') \
          ? self.matches('^[a-z]+://[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[a-f0-9]{64}|@sha512:[a-f0-9]{128})?$') \
          : self.startsWith('s3://') \
-         ? self.matches('^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^ ]+$') \
-         : self.matches('^https?://([A-Za-z0-9._~-]+|[^/?# ]*@[A-Za-z0-9._~-]+|\\\\[[0-9A-Fa-f:.]+\\\\])(:[0-9]+)?(/[^ #]*)?$')",
+         ? self.matches('^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^ [:cntrl:]]+$') \
+         : self.matches('^https?://([A-Za-z0-9._~-]+|[^/?# ]*@[A-Za-z0-9._~-]+|\\\\[[0-9A-Fa-f:.]+\\\\])(:[0-9]+)?(/[^ #[:cntrl:]]*)?$')",
     )
     .message(
         "url is malformed; write docker://HOST/REPOSITORY:TAG[@sha256:DIGEST], oci://HOST/REPOSITORY:TAG[@sha256:DIGEST], \

@@ -1,0 +1,45 @@
+//! The API as the API server keeps it: what it accepts, what it refuses, and with which words.
+
+mod images;
+mod syncs;
+mod table;
+
+use anyhow::Result;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
+use kube::Client;
+
+const NAMESPACE: &str = "default";
+
+async fn client() -> Result<Client> {
+    // A second test of this binary finds the provider installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Ok(Client::try_default().await?)
+}
+
+#[tokio::test]
+async fn every_rule_accepts_and_refuses_with_its_message() -> Result<()> {
+    let client = client().await?;
+    let mut messages = table::run(&client, NAMESPACE, "VMDiskImage", images::creations(), images::changes()).await?;
+    messages.extend(table::run(&client, NAMESPACE, "VMDiskSync", syncs::creations(), syncs::changes()).await?);
+
+    let mut untried = Vec::new();
+    for crd in populator_crd::crds() {
+        for version in &crd.spec.versions {
+            let schema = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+            for rule in schema.map(rules).unwrap_or_default() {
+                if !messages.iter().any(|message| message.contains(&rule)) {
+                    untried.push(rule);
+                }
+            }
+        }
+    }
+    assert!(untried.is_empty(), "no case of the tables is refused by:\n{}", untried.join("\n"));
+    Ok(())
+}
+
+/// The messages of all rules of a schema.
+fn rules(schema: &JSONSchemaProps) -> Vec<String> {
+    let own = schema.x_kubernetes_validations.iter().flatten().filter_map(|rule| rule.message.clone());
+    let inner = schema.properties.iter().flat_map(|properties| properties.values()).flat_map(rules);
+    own.chain(inner).collect()
+}
