@@ -1,0 +1,374 @@
+//! The last stages of the pipeline: from the bytes of an image to a disk on the target.
+//!
+//! ```text
+//! pieces ─▶ inspect the beginning ─▶ does it fit? ─┬─ raw, qcow2 ────────▶ decode as it comes ─▶ target
+//!                                                  │   (layout too odd) ─▶ stage the rest ─────▶ target
+//!                                                  └─ vmdk, vdi, vhd… ──▶ stage ─▶ inspect all ─▶ qemu-img ─▶ target
+//! ```
+
+use vmdisk_format::{
+    Decoder, Details, Error as FormatError, Format, Inspection, MAX_PREFIX, Options, Refusal, Sink, Summary, Verdict,
+    VhdType, decode_at, inspect_prefix, inspect_reader,
+};
+
+use crate::channel::Receiver;
+use crate::convert;
+use crate::failure::{Failure, Reason, Result};
+use crate::progress::Counters;
+use crate::report::Findings;
+use crate::resume::{self, Resume};
+use crate::room::Room;
+use crate::sink::{Target, UNIT, Writer};
+use crate::staging::{Scratch, Staged};
+use crate::unpack::{Length, Piece, StageError};
+
+/// What decoding one image came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decoded {
+    /// The disk is on the target, and visible.
+    Disk,
+    /// The blob held no image.
+    Nothing,
+    /// The image can only be decoded when all of it is staged: fetch it again.
+    NeedsWholeImage,
+}
+
+/// Everything that decoding needs.
+pub struct Decode {
+    /// What the user says the format is.
+    pub declared: Option<Format>,
+    /// Where the disk goes.
+    pub target: Target,
+    /// Where what cannot be streamed is staged.
+    pub scratch: Option<Scratch>,
+    /// How to run qemu-img.
+    pub sandbox: convert::Sandbox,
+    /// Stage the whole image, because an earlier pass found that nothing else helps.
+    pub stage_all: bool,
+    /// What the source's bytes are called, where a later attempt may go on with them.
+    pub resumable: Option<Resume>,
+    /// So much of the target is right already.
+    pub keep_below: u64,
+    /// What is counted.
+    pub counters: Counters,
+    /// What is learnt.
+    pub findings: Findings,
+}
+
+impl Decode {
+    /// Takes the pieces of an image until their end and makes the disk visible after it.
+    ///
+    /// # Errors
+    ///
+    /// Refusals of the image, of its size, and failures of the target.
+    pub fn run(&self, pieces: &mut Receiver<Piece>) -> Result<Decoded, StageError> {
+        let Some((inspection, image)) = begin(pieces, self.declared, &self.findings)? else {
+            return Ok(Decoded::Nothing);
+        };
+        self.check_room(&inspection, image.length)?;
+        match strategy(&inspection, self.stage_all) {
+            Strategy::Stream => self.stream(&inspection, image, pieces),
+            Strategy::StageAndDecode => self.stage_and_decode(image, pieces),
+            Strategy::StageAndConvert => self.stage_and_convert(image, pieces),
+        }
+    }
+
+    /// Refuses before the download what cannot fit, by what the beginning says.
+    fn check_room(&self, inspection: &Inspection, length: Length) -> Result<()> {
+        let room = self.target.room();
+        match (inspection.virtual_size, length) {
+            (Some(size), _) => room.check(size),
+            (None, Length::AtLeast(size)) => room.check_at_least(size),
+            (None, _) => Ok(()),
+        }
+    }
+
+    fn stream(
+        &self,
+        inspection: &Inspection,
+        image: Image,
+        pieces: &mut Receiver<Piece>,
+    ) -> Result<Decoded, StageError> {
+        let raw = matches!(inspection.details, Details::Raw { .. });
+        let mut sink = self.open(raw && matches!(image.length, Length::Exactly(_)))?;
+        let mut decoder = Decoder::new(inspection, &self.options()).map_err(|error| self.failure(error))?;
+        let mut next = Some(image.prefix);
+        while let Some(chunk) = next {
+            match decoder.push(&chunk, &mut sink) {
+                Ok(()) => {}
+                Err(FormatError::NeedsRandomAccess { consumed, .. }) => {
+                    return self.stage_rest(decoder, consumed, sink, pieces);
+                }
+                Err(FormatError::NeedsWholeImage { .. }) => return Ok(Decoded::NeedsWholeImage),
+                Err(error) => return Err(self.failure(error).into()),
+            }
+            if raw {
+                // Zeros are not written, so nothing but this notices an endless stream of them.
+                sink.room.check_at_least(decoder.consumed())?;
+            }
+            sink.record()?;
+            next = data(pieces)?;
+        }
+        // The end has come, so every digest has been verified.
+        let summary = decoder.finish(&mut sink);
+        self.complete(summary, sink)
+    }
+
+    /// The layout came too late for the decoder's window: keep what follows, then decode it by reading.
+    fn stage_rest(
+        &self,
+        decoder: Decoder,
+        consumed: u64,
+        mut sink: RoomySink,
+        pieces: &mut Receiver<Piece>,
+    ) -> Result<Decoded, StageError> {
+        let mut staged = self.scratch()?.create(consumed)?;
+        while let Some(chunk) = data(pieces)? {
+            staged.append(&chunk)?;
+        }
+        let summary = decoder.finish_at(&staged, &mut sink);
+        self.complete(summary, sink)
+    }
+
+    fn stage_and_decode(&self, image: Image, pieces: &mut Receiver<Piece>) -> Result<Decoded, StageError> {
+        let staged = self.stage(image, pieces)?;
+        let inspection = self.inspect(&staged)?;
+        let mut sink = self.open(false)?;
+        let summary = decode_at(&inspection, &self.options(), &staged, &mut sink);
+        self.complete(summary, sink)
+    }
+
+    fn stage_and_convert(&self, image: Image, pieces: &mut Receiver<Piece>) -> Result<Decoded, StageError> {
+        let staged = self.stage(image, pieces)?;
+        let inspection = self.inspect(&staged)?;
+        let virtual_size = inspection.virtual_size.unwrap_or_default();
+        self.target.room().check(virtual_size)?;
+        self.findings.format(inspection.format, Some(virtual_size));
+        self.target.clear(virtual_size, &self.counters)?;
+        convert::run(&self.sandbox, inspection.format, staged.path(), self.target.path(), &self.counters)?;
+        self.counters.enter(vmdisk_wire::Stage::Finalizing);
+        self.target.finish(None, virtual_size)?;
+        Ok(Decoded::Disk)
+    }
+
+    fn stage(&self, image: Image, pieces: &mut Receiver<Piece>) -> Result<Staged, StageError> {
+        let scratch = self.scratch()?;
+        if let Length::Exactly(size) | Length::AtLeast(size) = image.length {
+            scratch.check(size)?;
+        }
+        let mut staged = scratch.create(0)?;
+        let mut next = Some(image.prefix);
+        while let Some(chunk) = next {
+            staged.append(&chunk)?;
+            next = data(pieces)?;
+        }
+        Ok(staged)
+    }
+
+    /// Looks at all of a staged image, before anything else opens it.
+    fn inspect(&self, staged: &Staged) -> Result<Inspection> {
+        let inspection = inspect_reader(staged).map_err(|error| self.failure(error))?;
+        if let Some(declared) = self.declared {
+            inspection.expect(declared).map_err(|refusal| refused(&refusal))?;
+        }
+        Ok(inspection)
+    }
+
+    fn complete(&self, summary: Result<Summary, FormatError>, sink: RoomySink) -> Result<Decoded, StageError> {
+        let summary = match summary {
+            Ok(summary) => summary,
+            Err(FormatError::NeedsWholeImage { .. }) => return Ok(Decoded::NeedsWholeImage),
+            Err(error) => return Err(self.failure(error).into()),
+        };
+        sink.room.check(summary.virtual_size)?;
+        self.findings.format(summary.format, Some(summary.virtual_size));
+        self.counters.enter(vmdisk_wire::Stage::Finalizing);
+        self.target.finish(Some(sink.writer), summary.virtual_size)?;
+        Ok(Decoded::Disk)
+    }
+
+    fn open(&self, recorded: bool) -> Result<RoomySink> {
+        let journal = match (&self.target, &self.resumable) {
+            (Target::File(file), Some(resume)) if recorded => Some((file.journal().clone(), resume.clone())),
+            _ => None,
+        };
+        Ok(RoomySink {
+            writer: self.target.writer(self.keep_below, self.counters.clone())?,
+            room: self.target.room(),
+            journal,
+            reached: 0,
+            recorded: self.keep_below,
+        })
+    }
+
+    fn options(&self) -> Options {
+        Options { declared: self.declared, ..Options::default() }
+    }
+
+    fn scratch(&self) -> Result<&Scratch> {
+        self.scratch.as_ref().ok_or_else(|| {
+            Failure::new(
+                Reason::ScratchTooSmall,
+                "this image cannot be decoded as it comes, and there is no scratch space to stage it; \
+                 convert it with qemu-img convert -O qcow2 and upload the result",
+            )
+        })
+    }
+
+    fn failure(&self, error: FormatError) -> Failure {
+        if let FormatError::Write { source, .. } = &error
+            && let Some(failure) = source.get_ref().and_then(|inner| inner.downcast_ref::<Failure>())
+        {
+            return failure.clone();
+        }
+        match error {
+            FormatError::Refused(refusal) => refused(&refusal),
+            FormatError::Write { source, .. } => Failure::target("write to", self.target.path(), &source),
+            FormatError::Read { source, .. } => {
+                Failure::new(Reason::TargetIo, format!("failed to read back the staged image: {source}"))
+            }
+            other => Failure::new(Reason::UnsupportedImage, other.to_string()),
+        }
+    }
+}
+
+/// An image whose beginning has been read.
+#[derive(Debug)]
+struct Image {
+    prefix: Vec<u8>,
+    length: Length,
+}
+
+/// Reads as much of an image as its inspection needs; `None` when the blob holds none.
+fn begin(
+    pieces: &mut Receiver<Piece>,
+    declared: Option<Format>,
+    findings: &Findings,
+) -> Result<Option<(Inspection, Image)>, StageError> {
+    let length = match pieces.receive()? {
+        None => return Ok(None),
+        Some(Piece::Begin(length)) => length,
+        Some(Piece::Data(_)) => Length::Unknown,
+    };
+    let mut prefix = Vec::new();
+    let mut ended = false;
+    let mut wanted = 1;
+    loop {
+        while prefix.len() < wanted && !ended {
+            match data(pieces)? {
+                Some(chunk) => prefix.extend_from_slice(&chunk),
+                None => ended = true,
+            }
+        }
+        let size = match length {
+            _ if ended => Some(prefix.len() as u64),
+            Length::Exactly(size) => Some(size),
+            Length::AtLeast(_) | Length::Unknown => None,
+        };
+        match inspect_prefix(&prefix, size).map_err(|refusal| refused(&refusal))? {
+            Verdict::Decided(inspection) => {
+                if let Some(declared) = declared {
+                    inspection.expect(declared).map_err(|refusal| refused(&refusal))?;
+                }
+                findings.format(inspection.format, inspection.virtual_size);
+                return Ok(Some((inspection, Image { prefix, length })));
+            }
+            Verdict::NeedMore(more) if !ended && more > prefix.len() && more <= MAX_PREFIX => wanted = more,
+            Verdict::NeedMore(_) | Verdict::NeedsRandomAccess => {
+                return Err(Failure::new(
+                    Reason::UnsupportedImage,
+                    "the image's headers lie too far from its beginning; \
+                     convert it with qemu-img convert -O qcow2 and upload the result",
+                )
+                .into());
+            }
+        }
+    }
+}
+
+/// Reads the beginning of an image and no more.
+///
+/// # Errors
+///
+/// Refusals, and [`Reason::NoDisk`] when the blob holds no image.
+pub fn inspect(
+    pieces: &mut Receiver<Piece>,
+    declared: Option<Format>,
+    findings: &Findings,
+) -> Result<bool, StageError> {
+    Ok(begin(pieces, declared, findings)?.is_some())
+}
+
+/// How an image becomes a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Strategy {
+    Stream,
+    StageAndDecode,
+    StageAndConvert,
+}
+
+fn strategy(inspection: &Inspection, stage_all: bool) -> Strategy {
+    match &inspection.details {
+        Details::Qcow2(_) if stage_all => Strategy::StageAndDecode,
+        Details::Qcow2(_) | Details::Raw { .. } | Details::Vhd { kind: VhdType::Fixed } => Strategy::Stream,
+        _ => Strategy::StageAndConvert,
+    }
+}
+
+/// The next bytes of the image.
+fn data(pieces: &mut Receiver<Piece>) -> Result<Option<Vec<u8>>, StageError> {
+    loop {
+        match pieces.receive()? {
+            Some(Piece::Data(bytes)) => return Ok(Some(bytes.into())),
+            Some(Piece::Begin(_)) => {}
+            None => return Ok(None),
+        }
+    }
+}
+
+fn refused(refusal: &Refusal) -> Failure {
+    Failure::new(Reason::Image(refusal.reason), refusal.to_string())
+}
+
+/// The target's writer, bounded by its room, with a record of what is durable.
+struct RoomySink {
+    writer: Writer,
+    room: Room,
+    journal: Option<(resume::Journal, Resume)>,
+    /// The end of what was written so far; a raw image comes in order.
+    reached: u64,
+    recorded: u64,
+}
+
+impl RoomySink {
+    /// Records what is durable, now and then.
+    fn record(&mut self) -> Result<()> {
+        let Some((journal, resume)) = &mut self.journal else {
+            return Ok(());
+        };
+        let reached = self.reached / UNIT * UNIT;
+        if reached < self.recorded + resume::INTERVAL {
+            return Ok(());
+        }
+        self.writer
+            .checkpoint(reached)
+            .map_err(|error| Failure::new(Reason::TargetIo, format!("failed to flush the disk: {error}")))?;
+        resume.bytes = reached;
+        journal.write(resume)?;
+        self.recorded = reached;
+        Ok(())
+    }
+}
+
+impl Sink for RoomySink {
+    fn write(&mut self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        let end = offset + data.len() as u64;
+        self.room.check_at_least(end).map_err(std::io::Error::other)?;
+        self.reached = self.reached.max(end);
+        self.writer.write(offset, data)
+    }
+}
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

@@ -1,0 +1,159 @@
+//! Digests: what the bytes must hash to, checked before the disk may become visible.
+
+use ring::digest::{Context, SHA256, SHA512};
+
+use crate::failure::{Failure, Reason, Result};
+
+/// The hash functions that registries and users name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// SHA-256.
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+/// A digest in the form `sha256:…`, lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest {
+    algorithm: Algorithm,
+    hex: String,
+}
+
+impl Digest {
+    /// Reads `sha256:` and 64 or `sha512:` and 128 hexadecimal digits.
+    ///
+    /// # Errors
+    ///
+    /// The text of what was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let expected =
+            || format!("{text:?} is no digest; expected sha256: and 64 hexadecimal digits, or sha512: and 128");
+        let (name, hex) = text.split_once(':').ok_or_else(expected)?;
+        let (algorithm, length) = match name {
+            "sha256" => (Algorithm::Sha256, 64),
+            "sha512" => (Algorithm::Sha512, 128),
+            _ => return Err(expected()),
+        };
+        if hex.len() != length || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(expected());
+        }
+        Ok(Self { algorithm, hex: hex.to_ascii_lowercase() })
+    }
+
+    /// The digest of `bytes`.
+    #[must_use]
+    pub fn of(algorithm: Algorithm, bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    /// The hash function.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = match self.algorithm {
+            Algorithm::Sha256 => "sha256",
+            Algorithm::Sha512 => "sha512",
+        };
+        write!(f, "{name}:{}", self.hex)
+    }
+}
+
+struct Hasher {
+    algorithm: Algorithm,
+    context: Context,
+}
+
+impl Hasher {
+    fn new(algorithm: Algorithm) -> Self {
+        let context = Context::new(match algorithm {
+            Algorithm::Sha256 => &SHA256,
+            Algorithm::Sha512 => &SHA512,
+        });
+        Self { algorithm, context }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.context.update(bytes);
+    }
+
+    fn finish(self) -> Digest {
+        let digest = self.context.finish();
+        let hex = digest.as_ref().iter().fold(String::new(), |mut text, byte| {
+            use std::fmt::Write;
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+        Digest { algorithm: self.algorithm, hex }
+    }
+}
+
+/// What a stream must hash to, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expectation {
+    /// Who promises it, for the message: `the manifest`, `checksum`.
+    pub promised_by: &'static str,
+    /// The digest promised.
+    pub digest: Digest,
+}
+
+/// Checks a stream against every expectation; one pass per hash function.
+pub struct Verifier {
+    expectations: Vec<Expectation>,
+    hashers: Vec<Hasher>,
+}
+
+impl Verifier {
+    /// A verifier that has seen nothing yet.
+    #[must_use]
+    pub fn new(expectations: Vec<Expectation>) -> Self {
+        let mut hashers: Vec<Hasher> = Vec::new();
+        for Expectation { digest, .. } in &expectations {
+            if hashers.iter().all(|known| known.algorithm != digest.algorithm) {
+                hashers.push(Hasher::new(digest.algorithm));
+            }
+        }
+        Self { expectations, hashers }
+    }
+
+    /// Takes in the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        for hasher in &mut self.hashers {
+            hasher.update(bytes);
+        }
+    }
+
+    /// Judges the whole stream.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::DigestMismatch`] with both digests.
+    pub fn finish(self) -> Result<()> {
+        let found: Vec<Digest> = self.hashers.into_iter().map(Hasher::finish).collect();
+        for Expectation { promised_by, digest } in &self.expectations {
+            let matching = found.iter().find(|other| other.algorithm == digest.algorithm);
+            if let Some(other) = matching.filter(|other| *other != digest) {
+                return Err(Failure::new(
+                    Reason::DigestMismatch,
+                    format!(
+                        "the bytes fetched have the digest {other}, {promised_by} promises {digest}; \
+                         correct the digest, or upload the image again"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "digest_tests.rs"]
+mod tests;

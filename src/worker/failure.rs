@@ -1,0 +1,145 @@
+//! Why a worker ends without a disk.
+
+use std::time::Duration;
+
+use vmdisk_wire::ExitClass;
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// The end of an attempt that did not succeed: the cause for machines, the sentence for humans.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// The cause; it decides the exit class.
+    pub reason: Reason,
+    /// What was found, what was expected, what to do next. Never holds a credential.
+    pub message: String,
+    /// The server's wish for the time before the next attempt.
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure for `reason` with its message.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), retry_after: None }
+    }
+
+    /// A failed operation on the target.
+    #[must_use]
+    pub fn target(action: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
+        // The room was checked before the first byte; a full target means somebody else writes there or the
+        // storage lies about its size. A fresh volume may help, so it is an I/O failure like any other.
+        Self::new(Reason::TargetIo, format!("failed to {action} {}: {error}", path.display()))
+    }
+
+    /// The exit class that the reason stands for.
+    #[must_use]
+    pub fn class(&self) -> ExitClass {
+        self.reason.class()
+    }
+}
+
+/// Every cause of a failed attempt. The names are part of the contract: the report carries them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The job is contradictory or incomplete.
+    BadJob,
+    /// The URL cannot be read or has the wrong scheme.
+    InvalidUrl,
+    /// The Secret or the CA bundle cannot be read.
+    InvalidSecret,
+    /// The image names a Secret and it is not there.
+    SecretMissing,
+    /// The source wants credentials, or other ones.
+    Unauthorized,
+    /// The policy does not allow the source, or an address that it leads to.
+    SourceNotAllowed,
+    /// A redirect that would leave TLS, or one of too many.
+    BadRedirect,
+    /// The source does not exist.
+    NotFound,
+    /// The image index has no entry for this platform.
+    NoPlatform,
+    /// No connection, or one that broke and could not be resumed.
+    Connection,
+    /// The server is overloaded or broken.
+    ServerError,
+    /// The server asked us to slow down.
+    Throttled,
+    /// The server's answer makes no sense.
+    BadResponse,
+    /// The object changed while, or since, it was read.
+    SourceChanged,
+    /// The worker was told to stop.
+    Interrupted,
+    /// The disk is larger than the claim's room.
+    DoesNotFit,
+    /// The scratch space is smaller than what has to be staged.
+    ScratchTooSmall,
+    /// Digest or checksum do not match.
+    DigestMismatch,
+    /// More or fewer bytes than the descriptor says.
+    SizeMismatch,
+    /// A volume that should hold a disk holds none.
+    DiskMissing,
+    /// The inspector or a decoder refuses the image, for the cause inside.
+    Image(vmdisk_format::Reason),
+    /// The image is packed in a way that is refused.
+    UnsupportedImage,
+    /// Not a well-formed compressed stream or archive.
+    MalformedArchive,
+    /// The container image or archive holds no disk, or more than one.
+    NoDisk,
+    /// A manifest that is not one.
+    MalformedManifest,
+    /// qemu-img could not convert the image.
+    ConversionFailed,
+    /// The decoded disk begins like another image format.
+    NestedImage,
+    /// The target could not be read or written.
+    TargetIo,
+    /// The block device could not be opened.
+    DeviceNotWritable,
+    /// The worker failed in a way that is its own fault.
+    Internal,
+}
+
+impl Reason {
+    /// The exit class of the reason.
+    #[must_use]
+    pub const fn class(self) -> ExitClass {
+        match self {
+            Self::BadJob | Self::InvalidUrl | Self::InvalidSecret => ExitClass::BadJob,
+            Self::SecretMissing | Self::Unauthorized | Self::SourceNotAllowed | Self::BadRedirect => ExitClass::Denied,
+            Self::NotFound | Self::NoPlatform => ExitClass::SourceMissing,
+            Self::Connection
+            | Self::ServerError
+            | Self::Throttled
+            | Self::BadResponse
+            | Self::SourceChanged
+            | Self::Interrupted
+            | Self::Internal => ExitClass::Transient,
+            Self::DoesNotFit | Self::ScratchTooSmall => ExitClass::DoesNotFit,
+            Self::DigestMismatch | Self::SizeMismatch | Self::DiskMissing => ExitClass::VerificationFailed,
+            Self::Image(_)
+            | Self::UnsupportedImage
+            | Self::MalformedArchive
+            | Self::NoDisk
+            | Self::MalformedManifest
+            | Self::ConversionFailed
+            | Self::NestedImage => ExitClass::Malformed,
+            Self::TargetIo | Self::DeviceNotWritable => ExitClass::TargetIo,
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Image(reason) => reason.fmt(f),
+            // The variants' names are the words of the contract.
+            other => write!(f, "{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The operations of a worker.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use vmdisk_wire::{Job, Limits, Operation, SCRATCH_DIRECTORY, Source as Spec, SourceType, Stage, TargetKind};
+
+use crate::convert::Sandbox;
+use crate::decode::{self, Decode, Decoded};
+use crate::digest::Verifier;
+use crate::failure::{Failure, Reason, Result};
+use crate::http::{Body, Client, Identity, Object, Options};
+use crate::pipeline::{self, Feed};
+use crate::policy::Policy;
+use crate::progress::Counters;
+use crate::report::{Findings, from_wire};
+use crate::resume::Resume;
+use crate::room::human;
+use crate::sink::{DeviceTarget, FileTarget, Target, Wish};
+use crate::source::{self, Blob, Resolved, Secret};
+use crate::staging::Scratch;
+use crate::unpack::{Hidden, Length, Rules, Unpacked};
+
+/// One piece of work and everything that it may use.
+#[derive(Debug, Clone)]
+pub struct Work {
+    /// What to do.
+    pub operation: Operation,
+    /// The image.
+    pub source: Spec,
+    /// Where the disk goes; absent for inspections.
+    pub target: Option<Wish>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Who may be reached.
+    pub policy: Policy,
+    /// The directory of the Secret.
+    pub secret: PathBuf,
+    /// The directory of extra CA certificates.
+    pub certificates: PathBuf,
+    /// Where may be staged.
+    pub scratch: Option<Scratch>,
+    /// How patient to be.
+    pub patience: Options,
+}
+
+impl Work {
+    /// What a job orders.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::BadJob`] when its policy cannot be read.
+    pub fn of_job(job: Job) -> Result<Self> {
+        let target = job.target.as_ref().map(Wish::of_job);
+        let scratch = match (job.limits.scratch_bytes, &job.target) {
+            (Some(limit), _) => Some(Scratch { directory: PathBuf::from(SCRATCH_DIRECTORY), limit: Some(limit) }),
+            (None, Some(target)) if target.kind == TargetKind::Filesystem => {
+                Some(Scratch { directory: PathBuf::from(&target.path), limit: None })
+            }
+            _ => None,
+        };
+        Ok(Self {
+            operation: job.operation,
+            policy: Policy::new(&job.limits)?,
+            source: job.source,
+            target,
+            limits: job.limits,
+            secret: PathBuf::from(vmdisk_wire::SECRET_DIRECTORY),
+            certificates: PathBuf::from(vmdisk_wire::CERTIFICATES_DIRECTORY),
+            scratch,
+            patience: Options::default(),
+        })
+    }
+}
+
+/// Does the work; the text is for a human.
+///
+/// # Errors
+///
+/// Every [`Failure`] there is.
+pub async fn run(work: &Work, counters: &Counters, findings: &Findings) -> Result<String> {
+    match work.operation {
+        Operation::Fill => fill(work, counters, findings).await,
+        Operation::Inspect => inspect(work, counters, findings).await,
+        Operation::Finish => finish(work, counters, findings),
+    }
+}
+
+async fn fill(work: &Work, counters: &Counters, findings: &Findings) -> Result<String> {
+    let wish = wish(work)?;
+    let Some(resolved) = resolve(work, findings).await? else {
+        return blank(work, wish, counters, findings);
+    };
+    let Resolved { blobs, container, .. } = resolved;
+    let count = blobs.len();
+    let mut hidden = Hidden::default();
+    for blob in blobs {
+        let rules = Rules { path: work.source.path.clone(), container, hidden: hidden.clone() };
+        match fill_from(work, wish, &blob, &rules, counters, findings).await? {
+            Unpacked::Disk => {
+                let facts = findings.facts();
+                let size = facts.virtual_size.map_or_else(String::new, |size| format!(" of {}", human(size)));
+                return Ok(format!("the disk{size} is at {}", wish.path.display()));
+            }
+            Unpacked::Nothing(below) => hidden = below,
+        }
+    }
+    Err(no_disk(work, count))
+}
+
+/// Fills the target from one blob, if the disk is in it.
+async fn fill_from(
+    work: &Work,
+    wish: &Wish,
+    blob: &Blob,
+    rules: &Rules,
+    counters: &Counters,
+    findings: &Findings,
+) -> Result<Unpacked> {
+    for stage_all in [false, true] {
+        let target = Target::prepare(wish)?;
+        counters.enter(Stage::Inspecting);
+        let (feed, keep_below) = open(work, blob, &target, counters, findings).await?;
+        let object = feed.body.object().clone();
+        learn(&object, findings);
+        counters.begin(Stage::Fetching, object.size);
+        let decode = Decode {
+            declared: from_wire(work.source.format),
+            target,
+            scratch: work.scratch.clone(),
+            sandbox: Sandbox::current()?,
+            stage_all,
+            resumable: resumable(&object),
+            keep_below,
+            counters: counters.clone(),
+            findings: findings.clone(),
+        };
+        let length = object.size.map_or(Length::Unknown, Length::Exactly);
+        let verifier = Verifier::new(blob.expectations.clone());
+        let run = move |pieces: &mut _| decode.run(pieces);
+        match pipeline::run(feed, length, verifier, rules.clone(), run, (counters, findings)).await? {
+            (_, Decoded::Disk) => return Ok(Unpacked::Disk),
+            (Some(unpacked), Decoded::Nothing) => return Ok(unpacked),
+            (None, Decoded::Nothing) => break,
+            // The last resort, and the only one that pays twice: the layout refers back to what is gone.
+            (_, Decoded::NeedsWholeImage) => {
+                tracing::warn!("the image's layout needs all of it at once; it is fetched again and staged");
+            }
+        }
+    }
+    Err(Failure::new(Reason::Internal, "a staged image was asked for again"))
+}
+
+/// Opens the blob behind what an earlier attempt left of it, if that is the same image and the source agrees.
+async fn open(
+    work: &Work,
+    blob: &Blob,
+    target: &Target,
+    counters: &Counters,
+    findings: &Findings,
+) -> Result<(Feed, u64)> {
+    let feed = |kept, body| Feed { kept, body, bytes_per_second: work.limits.bandwidth_bytes_per_second };
+    if let Target::File(file) = target
+        && let Some(resume) = file.resume()
+        && let Some(object) = expecting(&blob.object, resume)
+        && let Ok(part) = std::fs::File::open(target.path())
+    {
+        match Body::open(object, resume.bytes, counters.clone()).await {
+            Ok(body) => {
+                tracing::info!(bytes = resume.bytes, "going on where an earlier attempt stopped");
+                findings.resumable(true);
+                return Ok((feed(Some((part, resume.bytes)), body), resume.bytes));
+            }
+            Err(failure) if failure.reason == Reason::SourceChanged => {
+                tracing::info!(%failure, "starting again");
+            }
+            Err(failure) => {
+                findings.resumable(true);
+                return Err(failure);
+            }
+        }
+    }
+    let body = Body::open(blob.object.clone(), 0, counters.clone()).await?;
+    Ok((feed(None, body), 0))
+}
+
+/// The object bound to what an earlier attempt knew of it; `None` when it is another one.
+fn expecting(object: &Object, resume: &Resume) -> Option<Object> {
+    let mut object = object.clone();
+    match &object.identity {
+        Identity::Unknown => object.identity = Identity::Tag(resume.identity.clone()),
+        known if name_of(known, &object).as_deref() == Some(&resume.identity) => {}
+        _ => return None,
+    }
+    match object.size {
+        Some(size) if size != resume.size => return None,
+        _ => object.size = Some(resume.size),
+    }
+    Some(object)
+}
+
+/// What a later attempt needs to know these bytes again.
+fn resumable(object: &Object) -> Option<Resume> {
+    Some(Resume {
+        identity: name_of(&object.identity, object).filter(|_| object.resumable())?,
+        size: object.size?,
+        bytes: 0,
+    })
+}
+
+fn name_of(identity: &Identity, object: &Object) -> Option<String> {
+    match identity {
+        Identity::Addressed => Some(object.url.path().to_owned()),
+        Identity::Tag(tag) => Some(tag.clone()),
+        Identity::Unknown => None,
+    }
+}
+
+fn learn(object: &Object, findings: &Findings) {
+    let digest = findings.facts().digest;
+    findings.source(digest.or_else(|| object.identity.tag().map(str::to_owned)), object.size);
+}
+
+async fn resolve(work: &Work, findings: &Findings) -> Result<Option<Resolved>> {
+    if work.source.source_type == SourceType::Blank {
+        return Ok(None);
+    }
+    let secret = Secret::read(&work.secret)?;
+    let client = Client::new(Arc::new(work.policy.clone()), work.patience.clone(), Some(&work.certificates))?;
+    let Some(source) = source::open(&work.source, &client, &secret)? else {
+        return Ok(None);
+    };
+    let resolved = source.resolve().await?;
+    findings.source(resolved.digest.clone(), None);
+    Ok(Some(resolved))
+}
+
+/// An empty disk of the claim's size.
+fn blank(work: &Work, wish: &Wish, counters: &Counters, findings: &Findings) -> Result<String> {
+    let target = Target::prepare(wish)?;
+    if wish.requested.is_none() && matches!(target, Target::File(_)) {
+        return Err(Failure::new(Reason::BadJob, "a blank disk needs a size; say how large it is to be"));
+    }
+    counters.enter(Stage::Finalizing);
+    let size = target.room().bytes;
+    findings.virtual_size(size);
+    let _ = work;
+    target.finish(Some(target.writer(0, counters.clone())?), size)?;
+    Ok(format!("an empty disk of {} is at {}", human(size), wish.path.display()))
+}
+
+/// What the image is, by its first bytes.
+async fn inspect(work: &Work, counters: &Counters, findings: &Findings) -> Result<String> {
+    let Some(Resolved { blobs, container, .. }) = resolve(work, findings).await? else {
+        return Ok("a blank disk has no image".into());
+    };
+    let count = blobs.len();
+    let mut hidden = Hidden::default();
+    for blob in blobs {
+        counters.enter(Stage::Inspecting);
+        let body = Body::open(blob.object, 0, counters.clone()).await?;
+        let object = body.object().clone();
+        learn(&object, findings);
+        let rules = Rules { path: work.source.path.clone(), container, hidden: hidden.clone() };
+        let declared = from_wire(work.source.format);
+        let found = findings.clone();
+        let (unpacked, image) = pipeline::run(
+            Feed { kept: None, body, bytes_per_second: work.limits.bandwidth_bytes_per_second },
+            object.size.map_or(Length::Unknown, Length::Exactly),
+            Verifier::new(Vec::new()),
+            rules,
+            move |pieces: &mut _| decode::inspect(pieces, declared, &found),
+            (counters, findings),
+        )
+        .await?;
+        if image {
+            let facts = findings.facts();
+            let format = facts.format.map_or_else(String::new, |format| format!("{format:?} "));
+            let size = facts.virtual_size.map_or("a size that only its end tells".into(), human);
+            return Ok(format!("a {format}image with a disk of {size}"));
+        }
+        if let Some(Unpacked::Nothing(below)) = unpacked {
+            hidden = below;
+        }
+    }
+    Err(no_disk(work, count))
+}
+
+/// Grows and checks a disk that came with the volume.
+fn finish(work: &Work, counters: &Counters, findings: &Findings) -> Result<String> {
+    let wish = wish(work)?;
+    counters.enter(Stage::Finalizing);
+    let size = match wish.kind {
+        TargetKind::Filesystem => FileTarget::adopt(wish)?,
+        TargetKind::Block => DeviceTarget::adopt(wish)?,
+    };
+    findings.virtual_size(size);
+    Ok(format!("the disk at {} has {}", wish.path.display(), human(size)))
+}
+
+fn wish(work: &Work) -> Result<&Wish> {
+    work.target.as_ref().ok_or_else(|| Failure::new(Reason::BadJob, "there is no target"))
+}
+
+fn no_disk(work: &Work, layers: usize) -> Failure {
+    let what = match &work.source.path {
+        Some(path) => format!("the file {path}; correct path"),
+        None => "a file in /disk; put the disk image there, or name it in path".into(),
+    };
+    Failure::new(Reason::NoDisk, format!("none of the image's {layers} layers holds {what}"))
+}

@@ -1,0 +1,261 @@
+//! One request: policy, credentials, redirects.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Method, Response};
+use url::{Origin, Url};
+
+use super::Authorize;
+use super::resolver::{CheckedResolver, proxy_hosts};
+use crate::failure::{Failure, Reason, Result};
+use crate::policy::Policy;
+use crate::redact::redacted;
+
+/// As many as browsers follow is more than any registry or bucket needs.
+const MAX_REDIRECTS: usize = 10;
+
+/// How patient a client is.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The longest time for a connection to be made.
+    pub connect_timeout: Duration,
+    /// The longest silence of a server in the middle of an answer.
+    pub idle_timeout: Duration,
+    /// How often in a row a connection is tried again without a byte in between.
+    pub retries: usize,
+    /// The shortest and the longest pause between two tries.
+    pub delays: (Duration, Duration),
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(20),
+            idle_timeout: Duration::from_mins(1),
+            retries: 5,
+            delays: (Duration::from_millis(250), Duration::from_secs(20)),
+        }
+    }
+}
+
+/// The one way to the network.
+#[derive(Clone)]
+pub struct Client {
+    inner: reqwest::Client,
+    policy: Arc<Policy>,
+    options: Arc<Options>,
+}
+
+/// What is asked of a server.
+pub struct Request<'a> {
+    /// The method; only reading ones and the POST of token services.
+    pub method: Method,
+    /// Where to.
+    pub url: &'a Url,
+    /// Headers beside those of credentials.
+    pub headers: HeaderMap,
+    /// A form, for POST.
+    pub form: Option<String>,
+    /// Whose credentials.
+    pub authorize: &'a dyn Authorize,
+    /// Whether the image's own URL, which the policy has allowed, implies this origin.
+    pub implied: Option<&'a Origin>,
+}
+
+impl<'a> Request<'a> {
+    /// A GET of `url`.
+    pub fn get(url: &'a Url, authorize: &'a dyn Authorize) -> Self {
+        Self { method: Method::GET, url, headers: HeaderMap::new(), form: None, authorize, implied: None }
+    }
+
+    /// The request with the origin that the image's URL implies.
+    #[must_use]
+    pub fn implied(mut self, origin: &'a Origin) -> Self {
+        self.implied = Some(origin);
+        self
+    }
+}
+
+impl Client {
+    /// A client that trusts the system's certificates and those in the PEM files of `certificates`.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::InvalidSecret`] for a file that holds no certificate, [`Reason::Internal`] when TLS cannot be set up.
+    pub fn new(policy: Arc<Policy>, options: Options, certificates: Option<&Path>) -> Result<Self> {
+        let roots = match certificates {
+            Some(directory) => read_certificates(directory)?,
+            None => Vec::new(),
+        };
+        let resolver = CheckedResolver::new(Arc::clone(&policy), proxy_hosts());
+        let inner = reqwest::Client::builder()
+            .user_agent(concat!("vmdisk-worker/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(options.connect_timeout)
+            .read_timeout(options.idle_timeout)
+            // Our own retries count what they cost; silent ones would not.
+            .retry(reqwest::retry::never())
+            .dns_resolver(resolver)
+            .tls_certs_merge(roots)
+            .build()
+            .map_err(|error| {
+                Failure::new(
+                    Reason::Internal,
+                    format!("failed to set up TLS: {}; are the system's CA certificates installed?", chain(&error)),
+                )
+            })?;
+        Ok(Self { inner, policy, options: Arc::new(options) })
+    }
+
+    /// How patient this client is.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The rules it obeys.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Sends `request` and follows redirects; any other answer is the caller's to judge. Credentials are sent to the
+    /// first origin alone, and never again after a redirect has left it.
+    ///
+    /// # Errors
+    ///
+    /// The policy's refusals, [`Reason::BadRedirect`], [`Reason::Connection`].
+    pub async fn send(&self, request: Request<'_>) -> Result<Response> {
+        let home = request.url.origin();
+        let mut at_home = true;
+        let mut url = request.url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            self.check(&url, request.implied)?;
+            let mut hop = self.inner.request(request.method.clone(), url.clone());
+            if let Some(form) = &request.form {
+                hop = hop.header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.clone());
+            }
+            let mut hop = hop
+                .headers(request.headers.clone())
+                .build()
+                .map_err(|error| Failure::new(Reason::InvalidUrl, format!("{}: {}", redacted(&url), chain(&error))))?;
+            // Ranges and digests are of the stored bytes; nothing may be compressed on the way.
+            hop.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            if at_home {
+                request.authorize.authorize(&mut hop).await?;
+            }
+            let response = self.inner.execute(hop).await.map_err(|error| connection(&url, &error))?;
+            let Some(next) = redirect(&url, &response)? else {
+                return Ok(response);
+            };
+            at_home &= next.origin() == home;
+            url = next;
+        }
+        Err(Failure::new(
+            Reason::BadRedirect,
+            format!("{} redirects more than {MAX_REDIRECTS} times", redacted(request.url)),
+        ))
+    }
+
+    fn check(&self, url: &Url, implied: Option<&Origin>) -> Result<()> {
+        if implied != Some(&url.origin()) {
+            self.policy.check_url(url)?;
+        }
+        // The resolver sees names only; an address in the URL goes past it.
+        let address = match url.host() {
+            Some(url::Host::Ipv4(address)) => address.into(),
+            Some(url::Host::Ipv6(address)) => address.into(),
+            _ => return Ok(()),
+        };
+        self.policy.check_address(url.host_str().unwrap_or_default(), address)
+    }
+}
+
+/// Where a redirect leads; `None` for any other answer.
+fn redirect(from: &Url, response: &Response) -> Result<Option<Url>> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let bad = |what: &str| Failure::new(Reason::BadRedirect, format!("{} redirects {what}", redacted(from)));
+    let Some(location) = response.headers().get(LOCATION) else {
+        // S3 names a bucket's region this way; the caller reads the headers.
+        return Ok(None);
+    };
+    let next = location
+        .to_str()
+        .ok()
+        .and_then(|location| from.join(location).ok())
+        .ok_or_else(|| bad("to what is not a URL"))?;
+    match (from.scheme(), next.scheme()) {
+        (_, "https") | ("http", "http") => Ok(Some(next)),
+        ("https", "http") => Err(bad("from https to plain http, which is refused")),
+        (_, scheme) => Err(bad(&format!("to a URL of scheme {scheme}"))),
+    }
+}
+
+/// The failure behind an error of the HTTP library: the policy's, when the resolver refused an address.
+pub(super) fn connection(url: &Url, error: &reqwest::Error) -> Failure {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if let Some(failure) = current.downcast_ref::<Failure>() {
+            return failure.clone();
+        }
+        cause = current.source();
+    }
+    let detail = chain(error);
+    let advice = if detail.contains("UnknownIssuer") {
+        "; its certificate is signed by a CA that is not known here: name the CA in certConfigMap"
+    } else {
+        ""
+    };
+    Failure::new(
+        Reason::Connection,
+        format!("no connection to {}: {detail}{advice}", url.host_str().unwrap_or_default()),
+    )
+}
+
+/// An error and its causes in one line. The library's own texts begin with the URL, whose query may be a credential.
+pub(super) fn chain(error: &reqwest::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(current) = cause {
+        let text = current.to_string();
+        if parts.last() != Some(&text) {
+            parts.push(text);
+        }
+        cause = current.source();
+    }
+    if parts.is_empty() {
+        parts.push(if error.is_timeout() { "timed out".into() } else { "the request failed".into() });
+    }
+    parts.join(": ")
+}
+
+fn read_certificates(directory: &Path) -> Result<Vec<reqwest::Certificate>> {
+    let mut certificates = Vec::new();
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        // Mounted optional: an image without certConfigMap has no such directory.
+        return Ok(certificates);
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        // The kubelet keeps its own bookkeeping beside the keys, as ..data and the like.
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if hidden || !path.is_file() {
+            continue;
+        }
+        let invalid =
+            |why: String| Failure::new(Reason::InvalidSecret, format!("the CA file {} {why}", path.display()));
+        let pem = std::fs::read(&path).map_err(|error| invalid(format!("cannot be read: {error}")))?;
+        let found = reqwest::Certificate::from_pem_bundle(&pem)
+            .map_err(|error| invalid(format!("is not PEM: {}", chain(&error))))?;
+        if found.is_empty() {
+            return Err(invalid("holds no certificate in PEM form".into()));
+        }
+        certificates.extend(found);
+    }
+    Ok(certificates)
+}

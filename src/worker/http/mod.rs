@@ -1,0 +1,15 @@
+//! HTTP as every source speaks it: one client whose every connection is checked against the policy, redirects that
+//! never carry credentials to another origin, and bodies that go on where a broken connection stopped.
+
+mod authorize;
+mod body;
+mod client;
+mod object;
+mod resolver;
+mod status;
+
+pub use authorize::{Anonymous, Authorize, Basic, Bearer};
+pub use body::Body;
+pub use client::{Client, Options, Request};
+pub use object::{Identity, Object};
+pub use status::refusal;

@@ -1,0 +1,170 @@
+//! One blob through the pipeline.
+//!
+//! ```text
+//!  fetch ──▶ hash ──▶ unpack ─────────────▶ decode ─────────▶ target
+//!  async     thread   thread                thread
+//!            digests  decompress, archive   inspect, decode, write, zero, grow, fsync, rename
+//! ```
+//!
+//! The arrows are bounded channels, so the slowest stage sets the pace and memory stays small whatever the size of
+//! the disk. The end of the stream passes the hash stage only when every digest holds, and the decode stage makes
+//! nothing visible before the end has come: that order is what keeps a wrong disk from ever being seen.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::Instant;
+
+use crate::channel::{CHUNK, ChunkReader, NeighbourGone, Receiver, Sender, Waits, channel};
+use crate::digest::Verifier;
+use crate::failure::{Failure, Reason, Result};
+use crate::http::Body;
+use crate::progress::Counters;
+use crate::report::Findings;
+use crate::unpack::{Length, Piece, Rules, StageError, Unpacked, unpack};
+
+/// What flows in: first what an earlier attempt left, then what the source sends.
+pub struct Feed {
+    /// The beginning of the bytes, on the target since an earlier attempt, and how much of it.
+    pub kept: Option<(File, u64)>,
+    /// The source, opened behind what is kept.
+    pub body: Body,
+    /// No faster than this.
+    pub bytes_per_second: Option<u64>,
+}
+
+/// Runs one blob through all stages. `decode` is the last stage; it runs on a thread of its own.
+///
+/// # Errors
+///
+/// The failure of the stage that failed; the others only noticed.
+pub async fn run<T: Send + 'static>(
+    feed: Feed,
+    length: Length,
+    verifier: Verifier,
+    rules: Rules,
+    decode: impl FnOnce(&mut Receiver<Piece>) -> Result<T, StageError> + Send + 'static,
+    (counters, findings): (&Counters, &Findings),
+) -> Result<(Option<Unpacked>, T)> {
+    let [fetching, hashing, unpacking, decoding] = std::array::from_fn(|_| Waits::default());
+    let (to_hash, fetched) = channel(&fetching, &hashing);
+    let (to_unpack, hashed) = channel(&hashing, &unpacking);
+    let (to_decode, mut unpacked) = channel(&unpacking, &decoding);
+
+    let hash = spawn_blocking(move || hash(fetched, verifier, &to_unpack).and_then(|()| Ok(to_unpack.end()?)));
+    let unpack = spawn_blocking(move || unpack(ChunkReader::new(hashed), length, &rules, to_decode));
+    let decode = spawn_blocking(move || decode(&mut unpacked));
+    let fetch = fetch(feed, to_hash, &fetching, counters).await;
+
+    let (hash, unpack, decode) = (join(hash).await, join(unpack).await, join(decode).await);
+    findings.waits(vec![
+        fetching.report("fetch"),
+        hashing.report("hash"),
+        unpacking.report("unpack"),
+        decoding.report("decode"),
+    ]);
+    // Upstream first: a stage that starved has nothing of its own to say.
+    for failed in [fetch.err(), hash.err(), unpack.as_ref().err().cloned(), decode.as_ref().err().cloned()] {
+        if let Some(StageError::Failed(failure)) = failed {
+            return Err(failure);
+        }
+    }
+    match decode {
+        // A decoder that had enough (an inspection) leaves the stages before it without an end.
+        Ok(decoded) => Ok((unpack.ok(), decoded)),
+        Err(_) => Err(Failure::new(Reason::Internal, "the pipeline ended without a cause")),
+    }
+}
+
+/// The bytes, from the target as far as they are there, then from the source.
+async fn fetch(feed: Feed, sender: Sender<Bytes>, waits: &Waits, counters: &Counters) -> Result<(), StageError> {
+    let Feed { kept, mut body, bytes_per_second } = feed;
+    if let Some((file, length)) = kept {
+        replay(file, length, &sender, counters).await?;
+    }
+    let mut pace = Pace::new(bytes_per_second);
+    let mut chunk = BytesMut::with_capacity(CHUNK);
+    loop {
+        let received = {
+            let _waiting = waits.input();
+            tokio::select! {
+                received = body.next() => received?,
+                () = sender.closed() => return Err(NeighbourGone.into()),
+            }
+        };
+        let Some(received) = received else { break };
+        counters.advance(received.len() as u64);
+        pace.after(received.len() as u64).await;
+        chunk.extend_from_slice(&received);
+        if chunk.len() >= CHUNK {
+            sender.send_async(chunk.split().freeze()).await?;
+            chunk.reserve(CHUNK);
+        }
+    }
+    if !chunk.is_empty() {
+        sender.send_async(chunk.freeze()).await?;
+    }
+    Ok(sender.end_async().await?)
+}
+
+/// Sends what an earlier attempt left on the target, so that it is hashed and inspected as if it came now.
+async fn replay(file: File, length: u64, sender: &Sender<Bytes>, counters: &Counters) -> Result<(), StageError> {
+    let mut file = Some(file);
+    let mut offset = 0;
+    while let Some(open) = file.take().filter(|_| offset < length) {
+        let wanted = CHUNK.min(usize::try_from(length - offset).unwrap_or(CHUNK));
+        let read = move || {
+            let mut chunk = vec![0; wanted];
+            open.read_exact_at(&mut chunk, offset).map(|()| (open, chunk))
+        };
+        let (open, chunk) = spawn_blocking(read).await.map_err(std::io::Error::other).flatten().map_err(|error| {
+            Failure::new(Reason::TargetIo, format!("failed to read back what an earlier attempt wrote: {error}"))
+        })?;
+        offset += chunk.len() as u64;
+        counters.advance(chunk.len() as u64);
+        sender.send_async(chunk.into()).await?;
+        file = Some(open);
+    }
+    Ok(())
+}
+
+/// Every byte as it came from the source, hashed; the end only when the digests hold.
+fn hash(mut fetched: Receiver<Bytes>, mut verifier: Verifier, sender: &Sender<Bytes>) -> Result<(), StageError> {
+    while let Some(chunk) = fetched.receive()? {
+        verifier.update(&chunk);
+        sender.send(chunk)?;
+    }
+    Ok(verifier.finish()?)
+}
+
+async fn join<T>(stage: JoinHandle<Result<T, StageError>>) -> Result<T, StageError> {
+    stage.await.unwrap_or_else(|error| {
+        Err(Failure::new(Reason::Internal, format!("a stage of the worker failed: {error}")).into())
+    })
+}
+
+/// Keeps a stream below a rate.
+struct Pace {
+    bytes_per_second: Option<u64>,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(bytes_per_second: Option<u64>) -> Self {
+        Self { bytes_per_second: bytes_per_second.filter(|rate| *rate > 0), since: Instant::now(), bytes: 0 }
+    }
+
+    async fn after(&mut self, bytes: u64) {
+        let Some(rate) = self.bytes_per_second else {
+            return;
+        };
+        self.bytes += bytes;
+        let nanos = u128::from(self.bytes) * 1_000_000_000 / u128::from(rate);
+        let due = self.since + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        tokio::time::sleep_until(due).await;
+    }
+}

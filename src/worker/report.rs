@@ -1,0 +1,131 @@
+//! The worker's last word, and what is gathered for it on the way.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use vmdisk_wire::{ExitClass, Format, Report, SourceFacts, StageWait};
+
+use crate::failure::Result;
+use crate::progress::Counters;
+
+/// What an attempt has learnt so far, shared by its stages: a failure must not lose it.
+#[derive(Debug, Clone, Default)]
+pub struct Findings(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    facts: SourceFacts,
+    waits: Vec<StageWait>,
+    resumable: bool,
+}
+
+impl Findings {
+    fn with<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        // A stage that panicked half-way leaves at worst one fact out.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What names the source's bytes, and how many there are.
+    pub fn source(&self, digest: Option<String>, size: Option<u64>) {
+        self.with(|inner| {
+            inner.facts.digest = digest;
+            inner.facts.size = size;
+        });
+    }
+
+    /// What the image is.
+    pub fn format(&self, format: vmdisk_format::Format, virtual_size: Option<u64>) {
+        self.with(|inner| {
+            inner.facts.format = Some(to_wire(format));
+            inner.facts.virtual_size = virtual_size.or(inner.facts.virtual_size);
+        });
+    }
+
+    /// The size of a disk that has no source.
+    pub fn virtual_size(&self, size: u64) {
+        self.with(|inner| inner.facts.virtual_size = Some(size));
+    }
+
+    /// Where the stages waited.
+    pub fn waits(&self, waits: Vec<StageWait>) {
+        self.with(|inner| inner.waits = waits);
+    }
+
+    /// Whether a later attempt can go on.
+    pub fn resumable(&self, resumable: bool) {
+        self.with(|inner| inner.resumable = resumable);
+    }
+
+    /// The facts.
+    #[must_use]
+    pub fn facts(&self) -> SourceFacts {
+        self.with(|inner| inner.facts.clone())
+    }
+}
+
+/// The report of an attempt that ended with `outcome`, which holds the message of a success.
+#[must_use]
+pub fn report(outcome: &Result<String>, findings: &Findings, counters: &Counters) -> Report {
+    let mut report = findings.with(|inner| Report {
+        source: inner.facts.clone(),
+        waits: inner.waits.clone(),
+        resumable: inner.resumable,
+        ..Report::default()
+    });
+    report.bytes_fetched = counters.fetched();
+    report.bytes_written = counters.written();
+    match outcome {
+        Ok(message) => {
+            report.class = ExitClass::Done;
+            report.reason = "Done".into();
+            report.message.clone_from(message);
+            report.resumable = false;
+        }
+        Err(failure) => {
+            report.class = failure.class();
+            report.reason = failure.reason.to_string();
+            report.message.clone_from(&failure.message);
+            report.retry_after_seconds = failure.retry_after.map(|wish| wish.as_secs());
+        }
+    }
+    report
+}
+
+/// Writes the report to where the kubelet looks for it.
+///
+/// # Errors
+///
+/// The file system's.
+pub fn write(report: &Report, path: &Path) -> io::Result<()> {
+    std::fs::write(path, report.to_message())
+}
+
+fn to_wire(format: vmdisk_format::Format) -> Format {
+    match format {
+        vmdisk_format::Format::Raw => Format::Raw,
+        vmdisk_format::Format::Qcow2 => Format::Qcow2,
+        vmdisk_format::Format::Vmdk => Format::Vmdk,
+        vmdisk_format::Format::Vdi => Format::Vdi,
+        vmdisk_format::Format::Vhd => Format::Vhd,
+        vmdisk_format::Format::Vhdx => Format::Vhdx,
+    }
+}
+
+/// The declared format, `None` for going by content.
+#[must_use]
+pub fn from_wire(format: Format) -> Option<vmdisk_format::Format> {
+    Some(match format {
+        Format::Auto => return None,
+        Format::Raw => vmdisk_format::Format::Raw,
+        Format::Qcow2 => vmdisk_format::Format::Qcow2,
+        Format::Vmdk => vmdisk_format::Format::Vmdk,
+        Format::Vdi => vmdisk_format::Format::Vdi,
+        Format::Vhd => vmdisk_format::Format::Vhd,
+        Format::Vhdx => vmdisk_format::Format::Vhdx,
+    })
+}
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

@@ -1,0 +1,182 @@
+//! A disk on a block device: raw from offset 0, zeros wherever the image has none, to the end of the device.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::Errno;
+use vmdisk_format::zero::is_zero;
+
+use super::writer::{AlignedBuffer, Medium, Writer};
+use super::{PROBED, Wish, refuse_nested};
+use crate::failure::{Failure, Reason, Result};
+use crate::progress::Counters;
+use crate::room::{Room, human};
+
+/// How much is read back, or zeroed by hand, at once.
+const STEP: usize = 1 << 20;
+
+/// A block device.
+#[derive(Debug)]
+pub struct DeviceTarget {
+    path: PathBuf,
+    size: u64,
+}
+
+impl DeviceTarget {
+    /// Opens the device and measures it.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::DeviceNotWritable`] when it cannot be opened, with the container runtime's setting that decides it.
+    pub fn prepare(path: &Path) -> Result<Self> {
+        let mut file = open(path)?;
+        let is_device =
+            file.metadata().map_err(|error| Failure::target("look at", path, &error))?.file_type().is_block_device();
+        if !is_device {
+            return Err(Failure::new(Reason::BadJob, format!("{} is no block device", path.display())));
+        }
+        // The end of a device is its size, whatever its sectors; this needs no ioctl.
+        let size = file.seek(SeekFrom::End(0)).map_err(|error| Failure::target("measure", path, &error))?;
+        Ok(Self { path: path.to_owned(), size })
+    }
+
+    pub(super) fn room(&self) -> Room {
+        Room::on_device(self.size)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The size of the device in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(super) fn open(&self) -> Result<Medium> {
+        Ok(Medium {
+            file: open(&self.path)?,
+            direct: true,
+            // Nobody knows what a device held before.
+            reads_zero: false,
+            length: self.size,
+        })
+    }
+
+    /// Zeros what was not written and flushes. Data first: a thin pool may fill the rest of a chunk that it allocates
+    /// with what lay there before.
+    pub(super) fn finish(&self, written: Option<Writer>) -> Result<()> {
+        if let Some(mut writer) = written {
+            writer.sync().map_err(|error| self.failure("write to", &error))?;
+            let mut eraser = Eraser::new(&writer.medium().file);
+            for range in writer.unwritten() {
+                eraser.zero(range).map_err(|error| self.failure("zero", &error))?;
+            }
+        }
+        let file = open(&self.path)?;
+        file.sync_all().map_err(|error| self.failure("flush", &error))?;
+        let mut buffer = AlignedBuffer::new(PROBED);
+        let length = PROBED.min(usize::try_from(self.size).unwrap_or(PROBED));
+        file.read_exact_at(&mut buffer.bytes_mut()[..length], 0).map_err(|error| self.failure("read", &error))?;
+        refuse_nested(buffer.bytes())
+    }
+
+    pub(super) fn clear(&self, _counters: &Counters) -> Result<()> {
+        let file = open(&self.path)?;
+        Eraser::new(&file).zero(0..self.size).map_err(|error| self.failure("zero", &error))
+    }
+
+    /// Checks a device that came with a disk, as after a restore from a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::TargetIo`] when it is smaller than the claim requests, and I/O failures.
+    pub fn adopt(wish: &Wish) -> Result<u64> {
+        let device = Self::prepare(&wish.path)?;
+        if let Some(requested) = wish.requested.filter(|requested| *requested > device.size) {
+            return Err(Failure::new(
+                Reason::TargetIo,
+                format!(
+                    "the device has {}, the claim requests {}; its provisioner did not grow it",
+                    human(device.size),
+                    human(requested)
+                ),
+            ));
+        }
+        device.finish(None)?;
+        Ok(device.size)
+    }
+
+    fn failure(&self, action: &str, error: &io::Error) -> Failure {
+        Failure::target(action, &self.path, error)
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path).map_err(
+        |error| {
+            let advice = if error.kind() == io::ErrorKind::PermissionDenied {
+                "; set device_ownership_from_security_context = true in the node's container runtime \
+                 (containerd 2: under io.containerd.cri.v1.runtime), so that block volumes belong to the pod's user"
+            } else {
+                ""
+            };
+            Failure::new(
+                Reason::DeviceNotWritable,
+                format!("failed to open the device {}: {error}{advice}", path.display()),
+            )
+        },
+    )
+}
+
+/// Makes ranges of a device read as zeros, the cheapest way that the device knows.
+struct Eraser<'a> {
+    file: &'a File,
+    /// Whether the device can be told to; if not, what is not zero is overwritten.
+    punches: bool,
+}
+
+impl<'a> Eraser<'a> {
+    fn new(file: &'a File) -> Self {
+        Self { file, punches: true }
+    }
+
+    fn zero(&mut self, range: Range<u64>) -> io::Result<()> {
+        if self.punches {
+            // On a device this is a zero-out that may unmap and never falls back to writing; unlike a discard, it
+            // guarantees zeros (Linux block/fops.c, blkdev_fallocate).
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            match rustix::fs::fallocate(self.file, flags, range.start, range.end - range.start) {
+                Ok(()) => return Ok(()),
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV) => self.punches = false,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.overwrite(range)
+    }
+
+    /// Reads back and writes zeros only where there are none: writing all of them would allocate a thin volume.
+    fn overwrite(&self, range: Range<u64>) -> io::Result<()> {
+        let mut buffer = AlignedBuffer::new(STEP);
+        let zeros = AlignedBuffer::new(STEP);
+        let mut offset = range.start;
+        while offset < range.end {
+            let count = STEP.min(usize::try_from(range.end - offset).unwrap_or(STEP));
+            self.file.read_exact_at(&mut buffer.bytes_mut()[..count], offset)?;
+            if !is_zero(&buffer.bytes()[..count]) {
+                self.file.write_all_at(&zeros.bytes()[..count], offset)?;
+            }
+            offset += count as u64;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "device_tests.rs"]
+mod tests;

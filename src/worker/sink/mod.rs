@@ -1,0 +1,161 @@
+//! Where the disk goes: `disk.img` on a file system, or a block device.
+//!
+//! A target is used in this order: [`Target::prepare`] clears what an earlier attempt left and tells the room,
+//! [`Target::writer`] opens it for one disk, [`Target::finish`] makes that disk whole, durable and visible. On a
+//! file system nothing is visible before; a block device cannot hide what it holds, so there the exit code alone says
+//! whether it holds a disk.
+
+mod device;
+mod file;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+use vmdisk_format::inspect_prefix;
+use vmdisk_wire::{DISK_FILE, TargetKind};
+
+use crate::failure::{Failure, Reason, Result};
+use crate::progress::Counters;
+use crate::room::Room;
+
+pub use device::DeviceTarget;
+pub use file::FileTarget;
+pub(crate) use file::remove;
+pub use writer::{Medium, UNIT, Writer};
+
+/// How much of a finished disk is looked at for another format's signature.
+const PROBED: usize = 128 * 1024;
+
+/// What the caller wants of a target.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// Which kind it is.
+    pub kind: TargetKind,
+    /// The file of the disk, or the device.
+    pub path: PathBuf,
+    /// The request of the claim.
+    pub requested: Option<u64>,
+    /// Parts per thousand kept for the file system.
+    pub overhead_per_mille: u32,
+    /// User and group that are to own the file; absent: whoever runs this.
+    pub owner: Option<u32>,
+}
+
+impl Wish {
+    /// What a job's target means.
+    #[must_use]
+    pub fn of_job(target: &vmdisk_wire::Target) -> Self {
+        let path = match target.kind {
+            TargetKind::Filesystem => Path::new(&target.path).join(DISK_FILE),
+            TargetKind::Block => PathBuf::from(&target.path),
+        };
+        Self {
+            kind: target.kind,
+            path,
+            requested: target.requested_bytes,
+            overhead_per_mille: target.overhead_per_mille,
+            owner: Some(vmdisk_wire::QEMU_ID),
+        }
+    }
+}
+
+/// A place for one disk.
+pub enum Target {
+    /// A file.
+    File(FileTarget),
+    /// A device.
+    Device(DeviceTarget),
+}
+
+impl Target {
+    /// Opens the target. What an earlier attempt left is removed before the room is measured, except an unfinished
+    /// disk whose record says that it may go on.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::TargetIo`], [`Reason::DeviceNotWritable`].
+    pub fn prepare(wish: &Wish) -> Result<Self> {
+        match wish.kind {
+            TargetKind::Filesystem => Ok(Self::File(FileTarget::prepare(wish)?)),
+            TargetKind::Block => Ok(Self::Device(DeviceTarget::prepare(&wish.path)?)),
+        }
+    }
+
+    /// What it offers.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        match self {
+            Self::File(file) => file.room(),
+            Self::Device(device) => device.room(),
+        }
+    }
+
+    /// The file or device that holds the disk before it is visible.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::File(file) => file.part(),
+            Self::Device(device) => device.path(),
+        }
+    }
+
+    /// Opens the target for a disk; what lies below `keep_below` is right already.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::TargetIo`].
+    pub fn writer(&self, keep_below: u64, counters: Counters) -> Result<Writer> {
+        let medium = match self {
+            Self::File(file) => file.open(keep_below)?,
+            Self::Device(device) => device.open()?,
+        };
+        Ok(Writer::new(medium, keep_below, counters))
+    }
+
+    /// Makes the disk whole, durable and visible. `written` is what was opened; nothing when another program wrote to
+    /// [`Target::path`], into a target cleared by [`Target::clear`].
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::TargetIo`]; [`Reason::NestedImage`] when the disk begins like an image of another format, since the
+    /// next reader would take it for that.
+    pub fn finish(&self, written: Option<Writer>, virtual_size: u64) -> Result<()> {
+        match self {
+            Self::File(file) => file.finish(written, virtual_size),
+            Self::Device(device) => device.finish(written),
+        }
+    }
+
+    /// Gives the target the size of a disk and makes all of it read as zeros, for another program to write to.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::TargetIo`].
+    pub fn clear(&self, virtual_size: u64, counters: &Counters) -> Result<()> {
+        match self {
+            Self::File(file) => file.clear(virtual_size),
+            Self::Device(device) => device.clear(counters),
+        }
+    }
+}
+
+/// Refuses a disk whose first bytes are another format's: KubeVirt and `qemu-img resize` probe what they open.
+fn refuse_nested(beginning: &[u8]) -> Result<()> {
+    let format = match inspect_prefix(beginning, None) {
+        Ok(vmdisk_format::Verdict::Decided(found)) if found.format == vmdisk_format::Format::Raw => {
+            return Ok(());
+        }
+        Ok(vmdisk_format::Verdict::Decided(found)) => found.format.to_string(),
+        Ok(_) => "another format".to_owned(),
+        // Emptiness and the like are no danger; what matters is which signature is there.
+        Err(refusal) if refusal.format == "image" || refusal.format == "raw" => return Ok(()),
+        Err(refusal) => refusal.format.to_owned(),
+    };
+    Err(Failure::new(
+        Reason::NestedImage,
+        format!(
+            "the disk inside the image begins like a {format} image, so whoever opens it next would take it for one; \
+             unwrap it with qemu-img convert and upload the inner image"
+        ),
+    ))
+}

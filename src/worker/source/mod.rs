@@ -1,0 +1,97 @@
+//! Where images come from: one file per protocol, each answering the same question. What are the bytes, what names
+//! them, and in which blobs do they lie?
+
+mod http;
+mod secret;
+
+use async_trait::async_trait;
+use url::Url;
+use vmdisk_wire::{Source as Spec, SourceType};
+
+use crate::digest::{Digest, Expectation};
+use crate::failure::{Failure, Reason, Result};
+use crate::http::{Client, Object};
+use crate::unpack::Container;
+
+pub use secret::Secret;
+
+/// An image's source.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Asks the source what the image is made of. A source that must be opened to know (HTTP) answers without asking
+    /// and lets the first read tell.
+    async fn resolve(&self) -> Result<Resolved>;
+}
+
+/// What an image is made of.
+pub struct Resolved {
+    /// What names exactly these bytes, when it is known before they are read.
+    pub digest: Option<String>,
+    /// The blobs to look into for the disk, in the order in which to look: the topmost layer first.
+    pub blobs: Vec<Blob>,
+    /// What an archive in a blob is part of.
+    pub container: Container,
+}
+
+/// One blob.
+pub struct Blob {
+    /// How to read it.
+    pub object: Object,
+    /// What its bytes must hash to.
+    pub expectations: Vec<Expectation>,
+}
+
+/// The source that a job or a command line describes; `None` for [`SourceType::Blank`].
+///
+/// # Errors
+///
+/// URLs that cannot be read, Secrets that do not fit the protocol, and what the policy refuses.
+pub fn open(spec: &Spec, client: &Client, secret: &Secret) -> Result<Option<Box<dyn Source>>> {
+    if spec.secret && secret.is_empty() {
+        return Err(Failure::new(
+            Reason::SecretMissing,
+            "the image names a Secret that does not exist or is empty; create it in the image's namespace",
+        ));
+    }
+    Ok(Some(match spec.source_type {
+        SourceType::Blank => return Ok(None),
+        SourceType::Http => Box::new(http::HttpSource::new(spec, client, secret)?),
+        SourceType::S3 | SourceType::Registry => {
+            return Err(Failure::new(Reason::BadJob, "not built yet"));
+        }
+    }))
+}
+
+/// The checksum that the user promises.
+///
+/// # Errors
+///
+/// [`Reason::BadJob`] when it is none.
+pub fn checksum(spec: &Spec) -> Result<Option<Expectation>> {
+    spec.checksum
+        .as_deref()
+        .map(|text| {
+            Ok(Expectation {
+                promised_by: "checksum",
+                digest: Digest::parse(text)
+                    .map_err(|message| Failure::new(Reason::BadJob, format!("checksum: {message}")))?,
+            })
+        })
+        .transpose()
+}
+
+/// Reads an image's URL, which must be of one of `schemes`.
+fn parse_url(text: &str, schemes: &[&str]) -> Result<Url> {
+    let invalid = |why: &str| {
+        // The text itself may hold a password, so it is not repeated.
+        Failure::new(Reason::InvalidUrl, format!("the url {why}; expected {}://host/path", schemes.join(":// or ")))
+    };
+    let url = Url::parse(text).map_err(|error| invalid(&format!("cannot be read ({error})")))?;
+    if !schemes.contains(&url.scheme()) {
+        return Err(invalid(&format!("has the scheme {}", url.scheme())));
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(invalid("names no host"));
+    }
+    Ok(url)
+}

@@ -1,0 +1,118 @@
+//! Compressed streams, known by their first bytes: names and media types lie.
+
+use std::io::{BufRead, BufReader, Cursor, Read};
+
+use bzip2::bufread::MultiBzDecoder;
+use flate2::bufread::MultiGzDecoder;
+use liblzma::read::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
+
+use crate::channel::CHUNK;
+use crate::failure::{Failure, Reason, Result};
+
+/// 128 MiB, what `zstd --long` needs and no more (RFC 8878 lets a frame ask for terabytes).
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// `xz -9` needs 65 MiB.
+const XZ_MEMORY_LIMIT: u64 = 80 << 20;
+
+/// The compressions that are undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// RFC 1952, any number of members.
+    Gzip,
+    /// The .xz format, any number of streams.
+    Xz,
+    /// RFC 8878, any number of frames, skippable ones too.
+    Zstd,
+    /// bzip2, any number of streams.
+    Bzip2,
+}
+
+impl Compression {
+    /// The compression of a stream with these first bytes.
+    #[must_use]
+    pub fn detect(prefix: &[u8]) -> Option<Self> {
+        match prefix {
+            [0x1f, 0x8b, 8, ..] => Some(Self::Gzip),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
+            // The second is a skippable frame: pzstd writes one first.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
+            // BZh, the level, and the magic of the first block or of the end.
+            [b'B', b'Z', b'h', b'1'..=b'9', rest @ ..]
+                if rest.starts_with(&[0x31, 0x41, 0x59, 0x26, 0x53, 0x59])
+                    || rest.starts_with(&[0x17, 0x72, 0x45, 0x38, 0x50, 0x90]) =>
+            {
+                Some(Self::Bzip2)
+            }
+            _ => None,
+        }
+    }
+
+    /// The name that people know it by.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Xz => "xz",
+            Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+        }
+    }
+
+    /// The content of a compressed stream.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Internal`] when the decoder cannot be set up.
+    pub fn reader<'a>(self, compressed: Box<dyn BufRead + 'a>) -> Result<Box<dyn BufRead + 'a>> {
+        let set_up = |error: &dyn std::fmt::Display| {
+            Failure::new(Reason::Internal, format!("failed to set up the {} decoder: {error}", self.name()))
+        };
+        let plain: Box<dyn Read + 'a> = match self {
+            Self::Gzip => Box::new(MultiGzDecoder::new(compressed)),
+            Self::Bzip2 => Box::new(MultiBzDecoder::new(compressed)),
+            Self::Xz => {
+                let stream =
+                    Stream::new_stream_decoder(XZ_MEMORY_LIMIT, CONCATENATED).map_err(|error| set_up(&error))?;
+                Box::new(XzDecoder::new_stream(compressed, stream))
+            }
+            Self::Zstd => {
+                let mut decoder =
+                    zstd::stream::read::Decoder::with_buffer(compressed).map_err(|error| set_up(&error))?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| set_up(&error))?;
+                Box::new(decoder)
+            }
+        };
+        Ok(Box::new(BufReader::with_capacity(CHUNK, plain)))
+    }
+
+    /// The least size of the content, where the first bytes say it.
+    #[must_use]
+    pub fn content_size(self, prefix: &[u8]) -> Option<u64> {
+        match self {
+            Self::Zstd => zstd::zstd_safe::get_frame_content_size(prefix).ok().flatten(),
+            _ => None,
+        }
+    }
+}
+
+/// Reads up to `count` bytes ahead; the reader returned delivers them again.
+///
+/// # Errors
+///
+/// The reader's own.
+pub(super) fn peek<'a>(
+    mut reader: Box<dyn BufRead + 'a>,
+    count: usize,
+) -> std::io::Result<(Vec<u8>, Box<dyn BufRead + 'a>)> {
+    let mut prefix = Vec::with_capacity(count);
+    reader.by_ref().take(count as u64).read_to_end(&mut prefix)?;
+    // The bytes are owned by the chain: a buffer that is shared with the decoder would be overwritten by it.
+    let whole = Box::new(Cursor::new(prefix.clone()).chain(reader));
+    Ok((prefix, whole))
+}
+
+#[cfg(test)]
+#[path = "compression_tests.rs"]
+mod tests;

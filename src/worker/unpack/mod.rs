@@ -1,0 +1,245 @@
+//! From the bytes of a blob to the bytes of the disk image in it: decompress, find the file, decompress again.
+
+mod compression;
+mod select;
+mod tar;
+
+use std::io::{self, BufRead, Read};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::channel::{CHUNK, ChunkReader, NeighbourGone, Sender, is_neighbour_gone};
+use crate::failure::{Failure, Reason};
+
+pub use compression::Compression;
+pub use select::{Container, Hidden};
+
+/// An image in an archive in a compressed layer is three deep; more is a bomb or a mistake.
+const MAX_DEPTH: usize = 5;
+
+/// GNU tar pads to 20 blocks.
+const MAX_EMPTY_ARCHIVE: usize = 20 * tar::BLOCK;
+
+/// Why a stage ended.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StageError {
+    /// Because of the image or the target: this stage is the author of the failure.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// Because another stage did.
+    #[error(transparent)]
+    Neighbour(#[from] NeighbourGone),
+}
+
+impl From<io::Error> for StageError {
+    /// Errors of readers: what is not a neighbour's end is the fault of the compressed stream.
+    fn from(error: io::Error) -> Self {
+        if is_neighbour_gone(&error) {
+            return Self::Neighbour(NeighbourGone);
+        }
+        malformed("stream", &error.to_string())
+    }
+}
+
+/// What goes to the decoder.
+#[derive(Debug)]
+pub enum Piece {
+    /// The image begins.
+    Begin(Length),
+    /// The image's next bytes.
+    Data(Bytes),
+}
+
+/// How long an image is, as far as that is known before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Length {
+    /// So many bytes.
+    Exactly(u64),
+    /// At least so many: what the first of perhaps several frames says.
+    AtLeast(u64),
+    /// Only the end will tell.
+    #[default]
+    Unknown,
+}
+
+/// What to look for in a blob.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The path that the user names.
+    pub path: Option<String>,
+    /// What an archive in the blob is part of.
+    pub container: Container,
+    /// What upper layers hide.
+    pub hidden: Hidden,
+}
+
+/// What a blob held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unpacked {
+    /// The disk; it went to the decoder.
+    Disk,
+    /// No disk; this is hidden in the layers below.
+    Nothing(Hidden),
+}
+
+/// Unpacks one blob of `length` and sends what it holds to `sender`; ends the channel when all was read.
+///
+/// # Errors
+///
+/// Malformed streams and archives, and what [`Rules`] refuse.
+pub fn unpack(
+    mut blob: ChunkReader,
+    length: Length,
+    rules: &Rules,
+    sender: Sender<Piece>,
+) -> Result<Unpacked, StageError> {
+    let mut unpacker = Unpacker { rules, sender };
+    let found = unpacker.descend(Box::new(&mut blob), length, 0)?;
+    // What a format leaves behind its end still counts for the digest.
+    blob.drain()?;
+    unpacker.sender.end()?;
+    Ok(found)
+}
+
+struct Unpacker<'a> {
+    rules: &'a Rules,
+    sender: Sender<Piece>,
+}
+
+impl Unpacker<'_> {
+    fn descend(&mut self, reader: Box<dyn BufRead + '_>, length: Length, depth: usize) -> Result<Unpacked, StageError> {
+        if depth > MAX_DEPTH {
+            return Err(refused(
+                Reason::UnsupportedImage,
+                format!("the image is wrapped more than {MAX_DEPTH} times; unpack it and upload it again"),
+            ));
+        }
+        let (prefix, reader) = compression::peek(reader, tar::BLOCK)?;
+        if let Some(compression) = Compression::detect(&prefix) {
+            let length = content_length(compression, &prefix);
+            let content = compression.reader(reader)?;
+            return self.descend(content, length, depth + 1).map_err(|error| name(error, compression.name()));
+        }
+        if tar::is_header(&prefix) {
+            return self.archive(reader, depth);
+        }
+        // The archive of a layer that adds nothing is a few blocks of zeros.
+        let (beginning, reader) = compression::peek(reader, MAX_EMPTY_ARCHIVE + 1)?;
+        let zeros = beginning.iter().all(|byte| *byte == 0);
+        if self.rules.container == Container::Layer && zeros && beginning.len() <= MAX_EMPTY_ARCHIVE {
+            return Ok(Unpacked::Nothing(self.rules.hidden.clone()));
+        }
+        self.image(reader, length)
+    }
+
+    fn archive(&mut self, reader: Box<dyn BufRead + '_>, depth: usize) -> Result<Unpacked, StageError> {
+        let rules = self.rules;
+        let mut selector = select::Selector::new(rules.path.as_deref(), rules.container, &rules.hidden);
+        let mut archive = tar::Archive::new(reader);
+        let mut found = false;
+        while let Some(entry) = archive.next()? {
+            if selector.judge(&entry)? == select::Verdict::Take {
+                found = true;
+                self.file(Box::new(archive.content()), entry.size, depth)?;
+            }
+        }
+        archive.drain()?;
+        if found {
+            return Ok(Unpacked::Disk);
+        }
+        if rules.container == Container::Plain {
+            return Err(refused(
+                Reason::NoDisk,
+                match &rules.path {
+                    Some(path) => format!("the archive holds no file {path}; correct path"),
+                    None => "the archive holds no file; pack the disk image in it".into(),
+                },
+            ));
+        }
+        Ok(Unpacked::Nothing(selector.hidden()))
+    }
+
+    /// The disk image out of an archive; compressed, perhaps, but not a second archive: which path would count?
+    fn file(&mut self, reader: Box<dyn BufRead + '_>, size: u64, depth: usize) -> Result<(), StageError> {
+        let mut reader = reader;
+        let mut length = Length::Exactly(size);
+        for level in depth.. {
+            let (prefix, whole) = compression::peek(reader, tar::BLOCK)?;
+            let Some(compression) = Compression::detect(&prefix) else {
+                if tar::is_header(&prefix) {
+                    return Err(refused(
+                        Reason::UnsupportedImage,
+                        "the file chosen is an archive in an archive; unpack it and upload it again".into(),
+                    ));
+                }
+                self.image(whole, length)?;
+                break;
+            };
+            if level >= MAX_DEPTH {
+                return Err(refused(
+                    Reason::UnsupportedImage,
+                    format!("the image is wrapped more than {MAX_DEPTH} times; unpack it and upload it again"),
+                ));
+            }
+            length = content_length(compression, &prefix);
+            reader = compression.reader(whole)?;
+        }
+        Ok(())
+    }
+
+    fn image(&mut self, mut reader: Box<dyn BufRead + '_>, length: Length) -> Result<Unpacked, StageError> {
+        self.sender.send(Piece::Begin(length))?;
+        loop {
+            let mut chunk = BytesMut::zeroed(CHUNK);
+            let filled = read_full(&mut reader, &mut chunk)?;
+            if filled == 0 {
+                return Ok(Unpacked::Disk);
+            }
+            chunk.truncate(filled);
+            self.sender.send(Piece::Data(chunk.freeze()))?;
+        }
+    }
+}
+
+fn content_length(compression: Compression, prefix: &[u8]) -> Length {
+    compression.content_size(prefix).map_or(Length::Unknown, Length::AtLeast)
+}
+
+/// Fills `buffer` as far as the stream goes.
+fn read_full(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// A failure that lies in the image.
+fn refused(reason: Reason, message: String) -> StageError {
+    StageError::Failed(Failure::new(reason, message))
+}
+
+/// A stream that is not what it should be.
+fn malformed(what: &str, detail: &str) -> StageError {
+    refused(Reason::MalformedArchive, format!("the {what} is damaged: {detail}; check the image and upload it again"))
+}
+
+/// Names the compression in the message of a damaged stream.
+fn name(error: StageError, compression: &str) -> StageError {
+    match error {
+        StageError::Failed(mut failure) if failure.reason == Reason::MalformedArchive => {
+            failure.message = failure.message.replacen("the stream is", &format!("the {compression} stream is"), 1);
+            StageError::Failed(failure)
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+#[path = "unpack_tests.rs"]
+mod tests;

@@ -1,0 +1,197 @@
+//! Which file of a container image or an archive is the disk.
+//!
+//! The rules are those of KubeVirt's containerDisks (`GetImage` in `pkg/container-disk`): the one file in `/disk`,
+//! unless the user names another. An archive that is no container image may also hold its only file anywhere.
+
+use std::collections::BTreeSet;
+
+use super::tar::{Entry, Kind};
+use super::{StageError, refused};
+use crate::failure::Reason;
+
+/// The directory of a containerDisk.
+const DISK_DIRECTORY: &str = "disk";
+
+/// More whiteouts near the disk than this are no honest image.
+const MAX_WHITEOUTS: usize = 10_000;
+
+/// What an archive is part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// One layer of a container image.
+    Layer,
+    /// An archive by itself.
+    Plain,
+}
+
+/// What the upper layers of an image hide of the lower ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// Paths that are gone, with everything below them.
+    gone: BTreeSet<String>,
+    /// Directories whose earlier content is gone.
+    opaque: BTreeSet<String>,
+}
+
+/// Judges the entries of one archive.
+pub(super) struct Selector<'a> {
+    wanted: Option<String>,
+    container: Container,
+    above: &'a Hidden,
+    here: Hidden,
+    chosen: Option<String>,
+}
+
+/// What to do with an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is the disk.
+    Take,
+    /// It is not.
+    Skip,
+}
+
+impl<'a> Selector<'a> {
+    /// A selector for an archive below the layers that hide `above`; `wanted` is the path that the user names.
+    #[must_use]
+    pub(super) fn new(wanted: Option<&str>, container: Container, above: &'a Hidden) -> Self {
+        Self { wanted: wanted.and_then(canonical), container, above, here: Hidden::default(), chosen: None }
+    }
+
+    /// Judges the next entry.
+    ///
+    /// # Errors
+    ///
+    /// A second candidate, or one that is no plain file.
+    pub(super) fn judge(&mut self, entry: &Entry) -> Result<Verdict, StageError> {
+        let Some(path) = canonical(&entry.path) else {
+            return Ok(Verdict::Skip);
+        };
+        if self.container == Container::Layer && self.whiteout(&path, entry.kind)? {
+            return Ok(Verdict::Skip);
+        }
+        if !self.is_candidate(&path, entry.kind) || self.above.hides(&path) {
+            return Ok(Verdict::Skip);
+        }
+        match entry.kind {
+            Kind::Regular => {}
+            Kind::Sparse => {
+                return Err(refused(
+                    Reason::UnsupportedImage,
+                    format!("{path} is a sparse tar member, which is not supported; pack it without --sparse"),
+                ));
+            }
+            Kind::Directory | Kind::SymbolicLink | Kind::HardLink | Kind::Special => {
+                return Err(refused(
+                    Reason::UnsupportedImage,
+                    format!("{path} is {}, the disk must be a plain file", kind_name(entry.kind)),
+                ));
+            }
+        }
+        if let Some(first) = &self.chosen {
+            let place = if self.wanted.is_some() {
+                "the path stands twice in the archive"
+            } else {
+                "name the one that is the disk in path"
+            };
+            return Err(refused(Reason::NoDisk, format!("both {first} and {path} may be the disk; {place}")));
+        }
+        self.chosen = Some(path);
+        Ok(Verdict::Take)
+    }
+
+    /// What lower layers must not show any more.
+    #[must_use]
+    pub(super) fn hidden(self) -> Hidden {
+        let mut all = self.above.clone();
+        all.gone.extend(self.here.gone);
+        all.opaque.extend(self.here.opaque);
+        all
+    }
+
+    fn is_candidate(&self, path: &str, kind: Kind) -> bool {
+        if let Some(wanted) = &self.wanted {
+            return path == wanted;
+        }
+        if kind == Kind::Directory {
+            return false;
+        }
+        match (self.container, path.split_once('/')) {
+            (_, Some((DISK_DIRECTORY, name))) => !name.contains('/'),
+            (Container::Layer, _) => false,
+            // macOS writes a shadow of resource forks beside every file; links hold no disk by themselves.
+            (Container::Plain, _) => {
+                let name = path.rsplit('/').next().unwrap_or(path);
+                !name.starts_with("._") && matches!(kind, Kind::Regular | Kind::Sparse)
+            }
+        }
+    }
+
+    /// Notes what the entry hides of lower layers; true for entries that are nothing but such a mark.
+    fn whiteout(&mut self, path: &str, kind: Kind) -> Result<bool, StageError> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let join = |name: &str| {
+            if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") }
+        };
+        if name == ".wh..wh..opq" {
+            if self.concerns(parent) {
+                self.here.opaque.insert(parent.to_owned());
+            }
+        } else if let Some(hidden) = name.strip_prefix(".wh.") {
+            let hidden = join(hidden);
+            if self.concerns(&hidden) {
+                self.here.gone.insert(hidden);
+            }
+        } else {
+            // A file in the place of a directory hides what the directory held.
+            if kind != Kind::Directory && self.concerns(path) {
+                self.here.gone.insert(path.to_owned());
+            }
+            return Ok(false);
+        }
+        if self.here.gone.len() + self.here.opaque.len() > MAX_WHITEOUTS {
+            return Err(refused(
+                Reason::MalformedArchive,
+                format!("a layer has more than {MAX_WHITEOUTS} whiteouts beside the disk"),
+            ));
+        }
+        Ok(true)
+    }
+
+    /// Whether hiding `path` can hide a candidate.
+    fn concerns(&self, path: &str) -> bool {
+        let wanted = self.wanted.as_deref().unwrap_or(DISK_DIRECTORY);
+        path.is_empty() || is_at_or_below(wanted, path) || is_at_or_below(path, wanted)
+    }
+}
+
+impl Hidden {
+    fn hides(&self, path: &str) -> bool {
+        self.gone.iter().any(|gone| is_at_or_below(path, gone))
+            || self.opaque.iter().any(|directory| path != directory && is_at_or_below(path, directory))
+    }
+}
+
+fn is_at_or_below(path: &str, directory: &str) -> bool {
+    directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The path without leading and doubled slashes and dots; `None` for one that climbs, or names the root.
+fn canonical(path: &str) -> Option<String> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    (!parts.is_empty() && !parts.contains(&"..")).then(|| parts.join("/"))
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Regular | Kind::Sparse => "a file",
+        Kind::Directory => "a directory",
+        Kind::SymbolicLink => "a symbolic link",
+        Kind::HardLink => "a hard link",
+        Kind::Special => "a device or another special file",
+    }
+}
+
+#[cfg(test)]
+#[path = "select_tests.rs"]
+mod tests;
