@@ -1,0 +1,134 @@
+//! What the watches have seen, kept by claim.
+//!
+//! A reflector store is keyed by name; a pass needs everything that belongs to one claim's UID, also when the claim and
+//! with it the names are gone, and it must hear of objects that vanished while a watch was down. So this store drops
+//! what belongs to no claim of ours before it is kept, indexes the rest by the claim's UID, and tells after each event
+//! which claims to look at.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    mem,
+    sync::Arc,
+};
+
+use kube::{Resource, runtime::watcher::Event};
+use tokio::sync::{RwLock, watch};
+
+use crate::populator::ClaimRef;
+
+/// Namespace and name.
+type Key = (String, String);
+
+/// Says which claim an object belongs to; `None`: to none of ours.
+pub(crate) type OwnerOf<K> = Box<dyn Fn(&K) -> Option<ClaimRef> + Send + Sync>;
+
+/// Objects of one kind, by the claim that they belong to.
+pub(crate) struct Cache<K> {
+    owner_of: OwnerOf<K>,
+    objects: RwLock<Objects<K>>,
+    ready: watch::Sender<bool>,
+}
+
+struct Objects<K> {
+    by_key: HashMap<Key, (ClaimRef, Arc<K>)>,
+    by_claim: HashMap<String, BTreeSet<Key>>,
+    /// The keys that a running list has not confirmed yet.
+    unconfirmed: BTreeSet<Key>,
+}
+
+impl<K: Resource> Cache<K> {
+    pub(crate) fn new(owner_of: OwnerOf<K>) -> Self {
+        let objects =
+            Objects { by_key: HashMap::new(), by_claim: HashMap::new(), unconfirmed: BTreeSet::new() };
+        Self { owner_of, objects: RwLock::new(objects), ready: watch::Sender::new(false) }
+    }
+
+    /// Takes in one event and returns the claims that it concerns.
+    pub(crate) async fn apply(&self, event: Event<K>) -> Vec<ClaimRef> {
+        let mut objects = self.objects.write().await;
+        match event {
+            Event::Init => {
+                objects.unconfirmed = objects.by_key.keys().cloned().collect();
+                Vec::new()
+            }
+            Event::InitApply(object) | Event::Apply(object) => {
+                let key = key_of(&object);
+                objects.unconfirmed.remove(&key);
+                let owner = (self.owner_of)(&object);
+                let before = objects.remove(&key);
+                if let Some(owner) = &owner {
+                    objects.insert(key, owner.clone(), Arc::new(object));
+                }
+                let mut concerned: Vec<_> = before.into_iter().chain(owner).collect();
+                concerned.dedup();
+                concerned
+            }
+            Event::Delete(object) => objects.remove(&key_of(&object)).into_iter().collect(),
+            Event::InitDone => {
+                let gone = mem::take(&mut objects.unconfirmed);
+                let concerned: BTreeSet<_> = gone.iter().filter_map(|key| objects.remove(key)).collect();
+                self.ready.send_replace(true);
+                concerned.into_iter().collect()
+            }
+        }
+    }
+
+    /// Everything that belongs to the claim with this UID.
+    pub(crate) async fn of_claim(&self, uid: &str) -> Vec<Arc<K>> {
+        let objects = self.objects.read().await;
+        let keys = objects.by_claim.get(uid).into_iter().flatten();
+        keys.filter_map(|key| Some(Arc::clone(&objects.by_key.get(key)?.1))).collect()
+    }
+
+    /// The claims that an object exists for of which `wanted` is true.
+    pub(crate) async fn claims(&self, wanted: impl Fn(&K) -> bool) -> BTreeSet<ClaimRef> {
+        let objects = self.objects.read().await;
+        let wanted = objects.by_key.values().filter(|(_, object)| wanted(object));
+        wanted.map(|(claim, _)| claim.clone()).collect()
+    }
+
+    /// Waits for the end of the first list: what is absent from then on is absent.
+    pub(crate) async fn ready(&self) {
+        // The sender lives in self, so the wait can only end with success.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+}
+
+impl<K> Objects<K> {
+    fn insert(&mut self, key: Key, owner: ClaimRef, object: Arc<K>) {
+        self.by_claim.entry(owner.uid.clone()).or_default().insert(key.clone());
+        self.by_key.insert(key, (owner, object));
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<ClaimRef> {
+        let (owner, _) = self.by_key.remove(key)?;
+        if let Some(keys) = self.by_claim.get_mut(&owner.uid) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_claim.remove(&owner.uid);
+            }
+        }
+        Some(owner)
+    }
+}
+
+fn key_of(object: &impl Resource) -> Key {
+    let meta = object.meta();
+    (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+}
+
+/// Takes off an object what nobody here reads, and what makes up most of its size.
+pub(crate) fn prune(object: &mut impl Resource) {
+    let meta = object.meta_mut();
+    meta.managed_fields = None;
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        if annotations.is_empty() {
+            meta.annotations = None::<BTreeMap<_, _>>;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

@@ -1,0 +1,161 @@
+//! One pass over one claim: observe, decide, ask the populator what only it knows, write at most once.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    apply::Applied,
+    decide::{self, Ending, Step, after_cleanup, after_complete, after_populate, after_refusal, hand_over},
+    error::Error,
+    events::Announcer,
+    metrics::{Metrics, Outcome},
+    names::prime_name,
+    notices,
+    observe::Observer,
+    observed::{Observed, PrimeVolume, Source},
+    populator::{Cause, CleanupContext, CallbackError, ClaimRef, Context, Notice, Populate, Populator, Wait},
+};
+
+/// How soon to look again when a write had been overtaken and no event is sure to tell.
+const OVERTAKEN: Duration = Duration::from_secs(1);
+/// How soon to try again for a prime's name that a foreign object has.
+const NAME_TAKEN: Duration = Duration::from_secs(30);
+
+/// What every pass needs.
+pub(crate) struct Passes<P: Populator> {
+    pub(crate) observer: Observer<P::Source>,
+    pub(crate) populator: Arc<P>,
+    pub(crate) announcer: Announcer,
+    pub(crate) metrics: Metrics,
+}
+
+impl<P: Populator> Passes<P> {
+    /// Brings the claim one step further; says when the next pass must come if nothing happens.
+    pub(crate) async fn run(&self, claim_ref: &ClaimRef) -> Result<Option<Duration>, Error> {
+        let in_flight = self.metrics.is_in_flight(&claim_ref.uid);
+        let observed = self.observer.observe(claim_ref, in_flight).await?;
+        let mut step = decide::decide(&observed);
+        loop {
+            tracing::debug!(?step);
+            step = match step {
+                Step::Populate(node) => {
+                    self.start_clock(&observed);
+                    let answer = self.populate(&observed, node.clone(), None).await?;
+                    if matches!(&answer, Populate::Running(Wait { notice: None, .. })) {
+                        // What was wrong before is news when it is wrong again.
+                        self.announcer.forget(&claim_ref.uid);
+                    }
+                    after_populate(&observed, node, answer)
+                }
+                Step::Complete(node) => match context(&observed, node, None) {
+                    Some(context) => {
+                        after_complete(self.populator.complete(&context).await.map_err(failed("complete"))?)
+                    }
+                    None => return Ok(Some(OVERTAKEN)),
+                },
+                Step::Cleanup(ending) => self.clean_up(&observed, ending).await?,
+                Step::Inspect => hand_over(&observed, &self.observer.inspect(&observed).await?),
+                Step::Rest(wait) => {
+                    self.tell(&observed, wait.notice.as_ref()).await;
+                    return Ok(wait.at_most);
+                }
+                Step::Write(write) => {
+                    let node = match &write {
+                        decide::Write::CreatePrime { node, .. } => node.clone(),
+                        _ => None,
+                    };
+                    match self.observer.apply(&observed, write).await? {
+                        Applied::Done => return Ok(None),
+                        Applied::Stale => return Ok(Some(OVERTAKEN)),
+                        Applied::PrimeRefused(message) => {
+                            let refusal = notices::prime_refused(&prime_name(&claim_ref.uid), &message);
+                            let answer = self.populate(&observed, node.clone(), Some(message)).await?;
+                            after_refusal(&observed, node, answer, refusal)
+                        }
+                        Applied::PrimeNameTaken => Step::Rest(Wait {
+                            notice: Some(notices::prime_name_taken(
+                                &observed.source_namespace,
+                                &prime_name(&claim_ref.uid),
+                            )),
+                            at_most: Some(NAME_TAKEN),
+                        }),
+                    }
+                }
+            };
+        }
+    }
+
+    async fn populate(
+        &self,
+        observed: &Observed<P::Source>,
+        node: Option<String>,
+        prime_refused: Option<String>,
+    ) -> Result<Populate, Error> {
+        match context(observed, node, prime_refused) {
+            Some(context) => self.populator.populate(&context).await.map_err(failed("populate")),
+            None => Ok(Populate::Hold(Wait { notice: None, at_most: Some(OVERTAKEN) })),
+        }
+    }
+
+    async fn clean_up(&self, observed: &Observed<P::Source>, ending: Ending) -> Result<Step, Error> {
+        let (uid, cause) = (&observed.claim_ref.uid, ending.cause);
+        let outcome = match cause {
+            Cause::Bound => Some(Outcome::Success),
+            Cause::Gone => Some(Outcome::Cancelled),
+            Cause::Elsewhere => Some(Outcome::BoundElsewhere),
+            Cause::Unplaced | Cause::Refused | Cause::Discarded => None,
+        };
+        self.tell(observed, ending.wait.notice.as_ref()).await;
+        let context = CleanupContext {
+            claim_ref: observed.claim_ref.clone(),
+            cause,
+            prime: observed.prime.clone(),
+        };
+        let answer = self.populator.cleanup(&context).await.map_err(failed("cleanup"))?;
+        if let Some(outcome) = outcome {
+            self.metrics.ended(uid, outcome, observed.now);
+            if !observed.has_leftovers() {
+                self.announcer.forget(uid);
+            }
+        }
+        Ok(after_cleanup(observed, ending, answer))
+    }
+
+    async fn tell(&self, observed: &Observed<P::Source>, notice: Option<&Notice>) {
+        if let (Some(claim), Some(notice)) = (&observed.claim, notice) {
+            self.announcer.tell(claim, notice).await;
+        }
+    }
+
+    /// A filling that an earlier process began is as old as its prime.
+    fn start_clock(&self, observed: &Observed<P::Source>) {
+        let since = observed.prime.as_ref().and_then(|prime| prime.metadata.creation_timestamp.as_ref());
+        self.metrics.started(&observed.claim_ref.uid, since.map_or(observed.now, |since| since.0));
+    }
+}
+
+/// What the populator is told; `None` when the source is not there, and then it is not asked.
+fn context<S>(
+    observed: &Observed<S>,
+    node: Option<String>,
+    prime_refused: Option<String>,
+) -> Option<Context<S>> {
+    let (Some(claim), Source::Found(source)) = (&observed.claim, &observed.source) else { return None };
+    let volume = match observed.prime_volume() {
+        PrimeVolume::Bound(volume) => Some(Arc::clone(volume)),
+        PrimeVolume::Pending | PrimeVolume::Lost(_) => None,
+    };
+    Some(Context {
+        claim_ref: observed.claim_ref.clone(),
+        claim: Arc::clone(claim),
+        source: Arc::clone(source),
+        source_namespace: observed.source_namespace.clone(),
+        prime: observed.prime.clone(),
+        volume,
+        node,
+        prime_refused,
+    })
+}
+
+fn failed(callback: &'static str) -> impl FnOnce(CallbackError) -> Error {
+    move |source| Error::Callback { callback, source }
+}

@@ -1,0 +1,228 @@
+//! The watches: what they keep, and which claims each event wakes.
+//!
+//! Each keeps as little as it can. Claims of other kinds of source are dropped before they are stored; workers and
+//! volumes are selected by our own label; of nodes only the cordoned are watched, and of workers and grants only the
+//! metadata. No CRD of somebody else is needed: a watch of `ReferenceGrant`s that cannot be started is tried again for
+//! ever and holds up nothing.
+
+use std::{collections::HashMap, fmt::Debug, future::Future, hash::Hash, sync::Arc};
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::{
+    api::{
+        core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
+        storage::v1::{CSIDriver, StorageClass},
+    },
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt,
+        reflector::store::Writer,
+        watcher::{self, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::{
+    cache::{Cache, prune},
+    grant,
+    names::Keys,
+    observe::{names_source, source_namespace},
+    observed::{name, namespace, selected_node, volume_name},
+    populator::ClaimRef,
+};
+
+/// The belonging of a claim (its own) or a prime (the claim's that its labels name).
+pub(crate) fn owner_of_claim<S: Resource<DynamicType = ()>>(
+    keys: &Keys,
+    object: &PersistentVolumeClaim,
+) -> Option<ClaimRef> {
+    if names_source::<S>(object) {
+        return Some(ClaimRef {
+            namespace: object.namespace()?,
+            name: object.metadata.name.clone()?,
+            uid: object.uid()?,
+        });
+    }
+    keys.claim_of(&object.metadata)
+}
+
+/// Wakes claims.
+#[derive(Clone)]
+pub(crate) struct Wake {
+    pub(crate) requests: UnboundedSender<ClaimRef>,
+    pub(crate) claims: Arc<Cache<PersistentVolumeClaim>>,
+    pub(crate) keys: Arc<Keys>,
+}
+
+impl Wake {
+    pub(crate) fn all(&self, claims: impl IntoIterator<Item = ClaimRef>) {
+        for claim in claims {
+            // The queue outlives the watches; when it is gone, the process is about to be.
+            let _ = self.requests.send(claim);
+        }
+    }
+
+    /// Wakes those among the claims that still wait for a volume.
+    async fn waiting<S: Resource<DynamicType = ()>>(&self, concerned: impl Fn(&PersistentVolumeClaim) -> bool) {
+        let waiting =
+            |claim: &PersistentVolumeClaim| names_source::<S>(claim) && volume_name(claim).is_none() && concerned(claim);
+        self.all(self.claims.claims(waiting).await);
+    }
+}
+
+/// A watch that survives whatever happens to it.
+fn watch<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Event<K>> + Send
+where
+    K: Resource<DynamicType: Default> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let kind = K::kind(&K::DynamicType::default()).into_owned();
+    surviving(kind, watcher(api, config).modify(prune))
+}
+
+fn surviving<K: Send>(
+    kind: String,
+    stream: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send,
+) -> impl Stream<Item = Event<K>> + Send {
+    stream.default_backoff().filter_map(move |event| {
+        let event = event.inspect_err(|error| tracing::debug!(kind, %error, "watch interrupted")).ok();
+        std::future::ready(event)
+    })
+}
+
+/// Keeps a cache by claim up to date.
+async fn fill<K>(events: impl Stream<Item = Event<K>>, cache: Arc<Cache<K>>, wake: Wake)
+where
+    K: Resource,
+{
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        wake.all(cache.apply(event).await);
+    }
+}
+
+/// Claims and primes.
+pub(crate) fn claims(client: Client, wake: Wake) -> impl Future<Output = ()> + Send {
+    let events = watch(Api::<PersistentVolumeClaim>::all(client), watcher::Config::default());
+    fill(events, Arc::clone(&wake.claims), wake)
+}
+
+/// Workers.
+pub(crate) fn pods(
+    client: Client,
+    cache: Arc<Cache<PartialObjectMeta<Pod>>>,
+    wake: Wake,
+) -> impl Future<Output = ()> + Send {
+    let ours = watcher::Config::default().labels(&wake.keys.claim_uid);
+    fill(watch(Api::<PartialObjectMeta<Pod>>::all(client), ours), cache, wake)
+}
+
+/// Volumes that are marked as ours.
+pub(crate) fn volumes(
+    client: Client,
+    cache: Arc<Cache<PersistentVolume>>,
+    wake: Wake,
+) -> impl Future<Output = ()> + Send {
+    let ours = watcher::Config::default().labels(&wake.keys.claim_uid);
+    fill(watch(Api::<PersistentVolume>::all(client), ours), cache, wake)
+}
+
+/// A reflector that also wakes, for each object whose meaning changed, the waiting claims that it concerns. Objects
+/// that vanish while the watch is down are left to the sweep.
+async fn reflect<S, K, Concerns>(client: Client, mut store: Writer<K>, wake: Wake, concerns: Concerns)
+where
+    S: Resource<DynamicType = ()>,
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K::DynamicType: Hash + Eq + Clone,
+    Concerns: Fn(&K, &PersistentVolumeClaim) -> bool,
+{
+    let mut generations = HashMap::new();
+    let mut events = std::pin::pin!(watch(Api::<K>::all(client), watcher::Config::default()));
+    while let Some(event) = events.next().await {
+        store.apply_watcher_event(&event);
+        let changed = match event {
+            Event::Apply(object) => {
+                let key = (object.namespace(), object.name_any());
+                let generation = (object.uid(), object.meta().generation);
+                let known = generations.insert(key, generation.clone());
+                // Status changes tell a populator nothing that it did not write itself; what has no generation counts.
+                (known.as_ref() != Some(&generation) || generation.1.is_none()).then_some(object)
+            }
+            Event::InitApply(object) => {
+                let key = (object.namespace(), object.name_any());
+                generations.insert(key, (object.uid(), object.meta().generation));
+                Some(object)
+            }
+            Event::Delete(object) => {
+                generations.remove(&(object.namespace(), object.name_any()));
+                Some(object)
+            }
+            Event::Init | Event::InitDone => None,
+        };
+        if let Some(object) = changed {
+            wake.waiting::<S>(|claim| concerns(&object, claim)).await;
+        }
+    }
+}
+
+/// Sources.
+pub(crate) fn sources<S>(client: Client, store: Writer<S>, wake: Wake) -> impl Future<Output = ()> + Send
+where
+    S: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let keys = Arc::clone(&wake.keys);
+    reflect::<S, S, _>(client, store, wake, move |source, claim| {
+        let reference = claim.spec.as_ref().and_then(|spec| spec.data_source_ref.as_ref());
+        reference.is_some_and(|reference| reference.name == name(source.meta()))
+            && source_namespace(&keys, claim) == namespace(source.meta())
+    })
+}
+
+/// Storage classes.
+pub(crate) fn classes<S>(client: Client, store: Writer<StorageClass>, wake: Wake) -> impl Future<Output = ()> + Send
+where
+    S: Resource<DynamicType = ()> + Send + Sync,
+{
+    reflect::<S, StorageClass, _>(client, store, wake, |class, claim| {
+        let named = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
+        named == class.metadata.name.as_deref()
+    })
+}
+
+/// CSI drivers; there are few, and they come with their classes.
+pub(crate) fn drivers<S>(client: Client, store: Writer<CSIDriver>, wake: Wake) -> impl Future<Output = ()> + Send
+where
+    S: Resource<DynamicType = ()> + Send + Sync,
+{
+    reflect::<S, CSIDriver, _>(client, store, wake, |_, _| true)
+}
+
+/// Nodes that become unusable for volumes that do not exist yet.
+pub(crate) async fn cordons<S: Resource<DynamicType = ()>>(client: Client, wake: Wake) {
+    let cordoned = watcher::Config::default().fields("spec.unschedulable=true");
+    let mut events = std::pin::pin!(watch(Api::<PartialObjectMeta<Node>>::all(client), cordoned));
+    while let Some(event) = events.next().await {
+        if let Event::Apply(node) | Event::InitApply(node) | Event::Delete(node) = event {
+            wake.waiting::<S>(|claim| selected_node(claim) == node.metadata.name.as_deref()).await;
+        }
+    }
+}
+
+/// Grants; they are read afresh by each pass that needs one.
+pub(crate) async fn grants<S: Resource<DynamicType = ()>>(client: Client, wake: Wake) {
+    let api = Api::<grant::ReferenceGrant>::all_with(client, &grant::resource());
+    let mut events = std::pin::pin!(surviving("ReferenceGrant".into(), watcher(api, watcher::Config::default())));
+    while let Some(event) = events.next().await {
+        if let Event::Apply(grant) | Event::InitApply(grant) | Event::Delete(grant) = event {
+            let granting = namespace(&grant.metadata).to_owned();
+            let keys = Arc::clone(&wake.keys);
+            wake.waiting::<S>(|claim| {
+                namespace(&claim.metadata) != granting && source_namespace(&keys, claim) == granting
+            })
+            .await;
+        }
+    }
+}
