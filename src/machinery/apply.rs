@@ -1,10 +1,10 @@
 //! Carries out one decided write, so that it can only hit what the decision was about.
 
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::{
     Api, Client, Resource,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use serde_json::Value;
 
 use crate::{
@@ -37,7 +37,7 @@ where
     pub(crate) async fn apply(&self, observed: &Observed<S>, write: Write) -> Result<Applied, Error> {
         let (keys, claim_ref) = (&observed.keys, &observed.claim_ref);
         match write {
-            Write::CreatePrime { spec, node } => self.create_prime(observed, spec, node.as_deref()).await,
+            Write::CreatePrime { spec, node } => self.create_prime(observed, *spec, node.as_deref()).await,
             Write::DeletePrime(prime) => self.delete_prime(&prime).await,
             Write::Reclaim(volume) => {
                 let patch = build::reclaim(keys, claim_ref, &volume);

@@ -38,8 +38,7 @@ struct Objects<K> {
 
 impl<K: Resource> Cache<K> {
     pub(crate) fn new(owner_of: OwnerOf<K>) -> Self {
-        let objects =
-            Objects { by_key: HashMap::new(), by_claim: HashMap::new(), unconfirmed: BTreeSet::new() };
+        let objects = Objects { by_key: HashMap::new(), by_claim: HashMap::new(), unconfirmed: BTreeSet::new() };
         Self { owner_of, objects: RwLock::new(objects), ready: watch::Sender::new(false) }
     }
 

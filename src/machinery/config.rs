@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::names::Keys;
+
 /// The settings of one populator. Made with [`Config::new`], then changed field by field.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -34,5 +36,11 @@ impl Config {
             sweep_interval: Duration::from_mins(2),
             bind_deadline: Duration::from_mins(2),
         }
+    }
+
+    /// The labels and annotations that everything of this populator carries.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        Keys::new(&self.prefix, &self.source_namespace_annotation)
     }
 }

@@ -42,14 +42,8 @@ pub struct Machinery<P> {
 impl<P: Populator> Machinery<P> {
     /// Prepares it; nothing happens before [`Machinery::run`].
     pub fn new(client: Client, config: Config, populator: P) -> Self {
-        let keys = Arc::new(Keys::new(&config.prefix, &config.source_namespace_annotation));
-        Self {
-            client,
-            config: Arc::new(config),
-            keys,
-            populator: Arc::new(populator),
-            metrics: Metrics::default(),
-        }
+        let keys = Arc::new(config.keys());
+        Self { client, config: Arc::new(config), keys, populator: Arc::new(populator), metrics: Metrics::default() }
     }
 
     /// What the machinery counts, to be registered.
@@ -98,11 +92,8 @@ impl<P: Populator> Machinery<P> {
         let ready = async {
             // A pass must not take for absent what was only not listed yet.
             tokio::join!(claims.ready(), pods.ready(), volumes.ready());
-            let stores = tokio::join!(
-                sources.wait_until_ready(),
-                classes.wait_until_ready(),
-                drivers.wait_until_ready()
-            );
+            let stores =
+                tokio::join!(sources.wait_until_ready(), classes.wait_until_ready(), drivers.wait_until_ready());
             [stores.0, stores.1, stores.2].into_iter().collect::<Result<(), _>>()
         };
         tokio::select! {
@@ -148,7 +139,7 @@ async fn triggers(claims: impl Stream<Item = ClaimRef>, wake: Wake) {
     while let Some(claim) = claims.next().await {
         wake.all([claim]);
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// The tasks that must not end; they go when this goes.
@@ -196,7 +187,8 @@ async fn work<P: Populator>(
 }
 
 async fn pass<P: Populator>(passes: &Passes<P>, claim: ClaimRef) -> (ClaimRef, Finished) {
-    let span = tracing::info_span!("pass", claim = %format_args!("{}/{}", claim.namespace, claim.name), uid = claim.uid);
+    let span =
+        tracing::info_span!("pass", claim = %format_args!("{}/{}", claim.namespace, claim.name), uid = claim.uid);
     let result = passes.run(&claim).instrument(span.clone()).await;
     let how = match result {
         Ok(at_most) => Finished::Well(at_most),

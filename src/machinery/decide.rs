@@ -63,7 +63,10 @@ pub(crate) enum Remains {
 /// One write to the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Write {
-    CreatePrime { spec: PrimeSpec, node: Option<String> },
+    CreatePrime {
+        spec: Box<PrimeSpec>,
+        node: Option<String>,
+    },
     DeletePrime(Arc<PersistentVolumeClaim>),
     /// Let the volume go with its prime, whatever its class says: what it holds is partial, and ours.
     Reclaim(Arc<PersistentVolume>),
@@ -121,8 +124,7 @@ fn bound<S: Resource<DynamicType = ()>>(
     volume_name: &str,
 ) -> Step {
     let ours = observed.volume(volume_name).filter(|volume| {
-        claimed_by(volume, &observed.claim_ref.uid)
-            && annotation(&volume.metadata, &observed.keys.rebound_at).is_some()
+        claimed_by(volume, &observed.claim_ref.uid) && annotation(&volume.metadata, &observed.keys.rebound_at).is_some()
     });
     match ours {
         Some(_) if phase(claim) == "Bound" => {
@@ -218,7 +220,9 @@ fn keep_mismatch(volume: &PersistentVolume, why: &str) -> Step {
 pub(crate) fn after_populate<S>(observed: &Observed<S>, node: Option<String>, answer: Populate) -> Step {
     match answer {
         Populate::Hold(wait) | Populate::Running(wait) => Step::Rest(wait),
-        Populate::NeedPrime(spec) if observed.prime.is_none() => Step::Write(Write::CreatePrime { spec, node }),
+        Populate::NeedPrime(spec) if observed.prime.is_none() => {
+            Step::Write(Write::CreatePrime { spec: Box::new(spec), node })
+        }
         // It has not seen the prime yet, which is its to tell by a trigger.
         Populate::NeedPrime(_) => look_again(LOOK_AGAIN),
         Populate::Filled => match observed.prime_volume() {
@@ -235,7 +239,7 @@ pub(crate) fn after_refusal<S>(
     observed: &Observed<S>,
     node: Option<String>,
     answer: Populate,
-    refusal: Notice,
+    refusal: &Notice,
 ) -> Step {
     let told = |mut wait: Wait| {
         wait.notice = Some(wait.notice.unwrap_or_else(|| refusal.clone()));
@@ -292,9 +296,7 @@ fn is_abandoned<S>(observed: &Observed<S>, volume: &PersistentVolume, cause: Cau
     // Handed over to a claim that took another volume. A claim that is gone may have been bound to it, and what it
     // wrote there is kept if its class says so.
     let spurned = cause == Cause::Elsewhere && claimed_by(volume, &observed.claim_ref.uid);
-    (of_the_prime || marked || spurned)
-        && reclaim_policy(volume) != "Delete"
-        && !is_going(&volume.metadata)
+    (of_the_prime || marked || spurned) && reclaim_policy(volume) != "Delete" && !is_going(&volume.metadata)
 }
 
 /// The step after the last look: hand over, or not.
@@ -317,9 +319,8 @@ pub(crate) fn hand_over<S>(observed: &Observed<S>, seen: &Inspection) -> Step {
     if let Err(why) = matching::check(volume, claim) {
         return keep_mismatch(volume, &why);
     }
-    let ours = |pod: &&Pod| {
-        observed.keys.claim_of(&pod.metadata).is_some_and(|claim| claim.uid == observed.claim_ref.uid)
-    };
+    let ours =
+        |pod: &&Pod| observed.keys.claim_of(&pod.metadata).is_some_and(|claim| claim.uid == observed.claim_ref.uid);
     let is_scheduled = |pod: &&Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
     if let Some(pod) = seen.pods.iter().filter(|pod| !ours(pod)).find(is_scheduled) {
         return end(Cause::Discarded, say(notices::volume_in_use(name(&volume.metadata), name(&pod.metadata))));

@@ -65,13 +65,7 @@ impl Announcer {
     }
 }
 
-fn event(
-    claim: &PersistentVolumeClaim,
-    notice: &Notice,
-    controller: &str,
-    instance: &str,
-    now: Timestamp,
-) -> Event {
+fn event(claim: &PersistentVolumeClaim, notice: &Notice, controller: &str, instance: &str, now: Timestamp) -> Event {
     let stem = truncated(name(&claim.metadata), NAME_LIMIT).trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
     Event {
         metadata: ObjectMeta {

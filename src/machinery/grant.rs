@@ -56,9 +56,7 @@ pub(crate) struct Reference<'a> {
 pub(crate) fn allows<'a>(grants: impl IntoIterator<Item = &'a GrantSpec>, reference: Reference<'_>) -> bool {
     grants.into_iter().any(|grant| {
         let from = grant.from.iter().any(|from| {
-            from.group.is_empty()
-                && from.kind == "PersistentVolumeClaim"
-                && from.namespace == reference.claim_namespace
+            from.group.is_empty() && from.kind == "PersistentVolumeClaim" && from.namespace == reference.claim_namespace
         });
         let to = grant.to.iter().any(|to| {
             to.group == reference.group

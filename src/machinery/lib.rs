@@ -49,6 +49,7 @@ mod quantity;
 mod queue;
 mod streams;
 mod sweep;
+mod worker;
 
 pub use config::Config;
 pub use controller::Machinery;
@@ -56,3 +57,4 @@ pub use error::Error;
 pub use metrics::Metrics;
 pub use names::{Keys, SELECTED_NODE, prime_name, worker_name};
 pub use populator::*;
+pub use worker::worker_pod;

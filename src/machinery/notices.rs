@@ -107,7 +107,9 @@ pub(crate) fn read_only(modes: &[String]) -> Notice {
 pub(crate) fn prime_refused(prime: &str, message: &str) -> Notice {
     warning(
         "PopulatorPVCPrimeCreationError",
-        format!("The API server refused the temporary claim {prime}: {message}. Raise what limits it; it is tried again."),
+        format!(
+            "The API server refused the temporary claim {prime}: {message}. Raise what limits it; it is tried again."
+        ),
     )
 }
 

@@ -77,9 +77,9 @@ where
         let uid_of = |object: &Arc<PersistentVolumeClaim>| uid(&object.metadata).to_owned();
         let (claims, primes): (Vec<_>, Vec<_>) =
             self.claims.of_claim(&claim_ref.uid).await.into_iter().partition(|object| uid_of(object) == claim_ref.uid);
-        let workers = !self.pods.of_claim(&claim_ref.uid).await.is_empty();
+        let workers = self.pods.of_claim(&claim_ref.uid).await;
         let mut claim = claims.into_iter().next();
-        if claim.is_none() && (workers || !primes.is_empty()) {
+        if claim.is_none() && !(workers.is_empty() && primes.is_empty()) {
             // What follows from a missing claim cannot be undone, so a cache is not enough.
             claim = self.live_claim(claim_ref).await?.map(Arc::new);
         }
@@ -178,8 +178,7 @@ where
         let claim_namespace = claim.namespace().unwrap_or_default();
         if namespace != claim_namespace {
             let group = S::group(&());
-            let asked =
-                grant::Reference { claim_namespace: &claim_namespace, group: &group, kind: &kind, name };
+            let asked = grant::Reference { claim_namespace: &claim_namespace, group: &group, kind: &kind, name };
             // Never from a cache: a grant that was taken back must not be used once more. And before the source is
             // looked for, so that nobody learns what exists in a namespace that grants him nothing.
             if !self.is_granted(namespace, asked).await? {

@@ -11,6 +11,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
+use kube::core::PartialObjectMeta;
+
 use crate::{
     names::{Keys, SELECTED_NODE, annotation},
     populator::{ClaimRef, Notice},
@@ -29,8 +31,8 @@ pub(crate) struct Observed<S> {
     pub(crate) prime: Option<Arc<PersistentVolumeClaim>>,
     /// The volumes that prime and claim name, as the API server has them now, and those that carry our label.
     pub(crate) volumes: Vec<Arc<PersistentVolume>>,
-    /// Whether a worker is left, in whatever phase.
-    pub(crate) workers: bool,
+    /// The workers that are left, in whatever phase.
+    pub(crate) workers: Vec<Arc<PartialObjectMeta<Pod>>>,
     /// Whether an earlier pass of this process saw the claim wait for its volume.
     pub(crate) in_flight: bool,
     /// Where source, prime and worker belong; the claim's own namespace once nothing tells any more.
@@ -106,7 +108,7 @@ impl<S> Observed<S> {
 
     /// Whether anything exists that was made for this claim and is not the claim's own by now.
     pub(crate) fn has_leftovers(&self) -> bool {
-        self.prime.is_some() || self.workers
+        self.prime.is_some() || !self.workers.is_empty()
     }
 
     /// Whether the claim waits for a consumer: its class does, and the user did not say otherwise.

@@ -12,7 +12,7 @@ use crate::{
     notices,
     observe::Observer,
     observed::{Observed, PrimeVolume, Source},
-    populator::{Cause, CleanupContext, CallbackError, ClaimRef, Context, Notice, Populate, Populator, Wait},
+    populator::{CallbackError, Cause, ClaimRef, CleanupContext, Context, Notice, Populate, Populator, Wait},
 };
 
 /// How soon to look again when a write had been overtaken and no event is sure to tell.
@@ -69,7 +69,7 @@ impl<P: Populator> Passes<P> {
                         Applied::PrimeRefused(message) => {
                             let refusal = notices::prime_refused(&prime_name(&claim_ref.uid), &message);
                             let answer = self.populate(&observed, node.clone(), Some(message)).await?;
-                            after_refusal(&observed, node, answer, refusal)
+                            after_refusal(&observed, node, answer, &refusal)
                         }
                         Applied::PrimeNameTaken => Step::Rest(Wait {
                             notice: Some(notices::prime_name_taken(
@@ -109,6 +109,7 @@ impl<P: Populator> Passes<P> {
             claim_ref: observed.claim_ref.clone(),
             cause,
             prime: observed.prime.clone(),
+            workers: observed.workers.clone(),
         };
         let answer = self.populator.cleanup(&context).await.map_err(failed("cleanup"))?;
         if let Some(outcome) = outcome {
@@ -134,11 +135,7 @@ impl<P: Populator> Passes<P> {
 }
 
 /// What the populator is told; `None` when the source is not there, and then it is not asked.
-fn context<S>(
-    observed: &Observed<S>,
-    node: Option<String>,
-    prime_refused: Option<String>,
-) -> Option<Context<S>> {
+fn context<S>(observed: &Observed<S>, node: Option<String>, prime_refused: Option<String>) -> Option<Context<S>> {
     let (Some(claim), Source::Found(source)) = (&observed.claim, &observed.source) else { return None };
     let volume = match observed.prime_volume() {
         PrimeVolume::Bound(volume) => Some(Arc::clone(volume)),

@@ -4,8 +4,8 @@
 //! the annotation stands, the consumer can go nowhere else. So when the provisioner takes the copy off the prime (no
 //! capacity, wrong topology), or the node is lost before the volume exists, the original is taken off the claim too.
 
-use crate::observed::{Node, Observed, selected_node, volume_name};
 use crate::names::annotation;
+use crate::observed::{Node, Observed, selected_node, volume_name};
 
 /// What becomes of a claim's place.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
 use k8s_openapi::{
-    api::core::v1::{PersistentVolume, PersistentVolumeClaim},
+    api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
-use kube::Resource;
+use kube::{Resource, core::PartialObjectMeta};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
@@ -32,13 +32,7 @@ pub type CallbackError = Box<dyn std::error::Error + Send + Sync>;
 #[async_trait]
 pub trait Populator: Send + Sync + 'static {
     /// The kind that `spec.dataSourceRef` of a claim names.
-    type Source: Resource<DynamicType = ()>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static;
+    type Source: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static;
 
     /// Brings the filling of this claim one step further and says where it stands.
     ///
@@ -172,6 +166,9 @@ pub struct CleanupContext {
     pub cause: Cause,
     /// The prime, as long as it exists.
     pub prime: Option<Arc<PersistentVolumeClaim>>,
+    /// The pods that carry this claim's labels, as the machinery's watch has them: what is left to remove, also when
+    /// nothing else tells any more where it is.
+    pub workers: Vec<Arc<PartialObjectMeta<Pod>>>,
 }
 
 /// Why a filling is over.

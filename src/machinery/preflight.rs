@@ -10,11 +10,7 @@ const CLAIM_NAMESPACE: &str = "${pvc.namespace}";
 const OF_THE_CLAIM: [&str; 2] = ["${pvc.name}", "${pvc.annotations["];
 
 /// Refuses a claim that could never be bound to what is filled for it, or that nobody could fill.
-pub(crate) fn check(
-    claim: &PersistentVolumeClaim,
-    class: &Class,
-    crosses_namespaces: bool,
-) -> Result<(), Notice> {
+pub(crate) fn check(claim: &PersistentVolumeClaim, class: &Class, crosses_namespaces: bool) -> Result<(), Notice> {
     let spec = claim.spec.clone().unwrap_or_default();
     let class_name = match spec.storage_class_name.as_deref() {
         None => return Err(notices::no_storage_class()),

@@ -8,11 +8,9 @@
 use std::{collections::HashMap, fmt::Debug, future::Future, hash::Hash, sync::Arc};
 
 use futures::{Stream, StreamExt};
-use k8s_openapi::{
-    api::{
-        core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
-        storage::v1::{CSIDriver, StorageClass},
-    },
+use k8s_openapi::api::{
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    storage::v1::{CSIDriver, StorageClass},
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -68,8 +66,9 @@ impl Wake {
 
     /// Wakes those among the claims that still wait for a volume.
     async fn waiting<S: Resource<DynamicType = ()>>(&self, concerned: impl Fn(&PersistentVolumeClaim) -> bool) {
-        let waiting =
-            |claim: &PersistentVolumeClaim| names_source::<S>(claim) && volume_name(claim).is_none() && concerned(claim);
+        let waiting = |claim: &PersistentVolumeClaim| {
+            names_source::<S>(claim) && volume_name(claim).is_none() && concerned(claim)
+        };
         self.all(self.claims.claims(waiting).await);
     }
 }

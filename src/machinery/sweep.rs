@@ -30,14 +30,13 @@ impl Sweep {
     /// Claims that wait for a volume, and those, living or gone, that something was made for and not cleaned up.
     async fn unfinished(&self) -> BTreeSet<ClaimRef> {
         let keys = &self.wake.keys;
-        let mut unfinished = self.wake.claims.claims(|claim| {
-            volume_name(claim).is_none() || keys.claim_of(&claim.metadata).is_some()
-        })
-        .await;
+        let mut unfinished = self
+            .wake
+            .claims
+            .claims(|claim| volume_name(claim).is_none() || keys.claim_of(&claim.metadata).is_some())
+            .await;
         unfinished.extend(self.pods.claims(|_| true).await);
-        unfinished.extend(
-            self.volumes.claims(|volume| annotation(&volume.metadata, &keys.rebound_at).is_none()).await,
-        );
+        unfinished.extend(self.volumes.claims(|volume| annotation(&volume.metadata, &keys.rebound_at).is_none()).await);
         unfinished
     }
 }
