@@ -1,0 +1,222 @@
+//! The status of an image, computed whole from its spec, the policy and its syncs. Pure; nothing is read back but the
+//! times of transitions.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use populator_crd::v1alpha1::{
+    ClaimCounts, FailureClass, ImageCondition, ImagePhase, ImageReason, LastFailure, SyncPhase, VMDiskImage,
+    VMDiskImageStatus, VMDiskSync, VMDiskSyncStatus,
+};
+
+use super::{Invalid, validate};
+use crate::{conditions, policy::Policy};
+
+/// What the image's status should say. `syncs` are the syncs of this image.
+#[must_use]
+pub fn compute(image: &VMDiskImage, syncs: &[Arc<VMDiskSync>], policy: &Policy, now: Timestamp) -> VMDiskImageStatus {
+    let generation = image.metadata.generation;
+    let invalid = validate(&image.spec, policy).err();
+    let records: Vec<&VMDiskSyncStatus> = syncs.iter().filter_map(|sync| sync.status.as_ref()).collect();
+    let latest = latest(&records);
+    let said = [ready(invalid.as_ref()), resolved(latest), preloaded(image)];
+    let new = said.into_iter().map(|said| Condition {
+        type_: said.condition.as_str().to_owned(),
+        status: said.status.to_owned(),
+        reason: said.reason.as_str().to_owned(),
+        message: said.message,
+        observed_generation: generation,
+        last_transition_time: Time(now),
+    });
+    let old = image.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let conditions = conditions::carried_over(old, new.collect());
+    let claims = count(syncs);
+    let failures = failures(&records);
+    let last_failure = records.iter().filter_map(|record| record.last_failure.as_ref()).max_by_key(|last| last.time.0);
+    VMDiskImageStatus {
+        phase: Some(phase(&conditions, claims, latest)),
+        message: Some(message(image, &conditions, claims, latest)),
+        observed_generation: generation,
+        source: records
+            .iter()
+            .filter(|record| record.image_generation == generation && record.source.is_some())
+            .max_by_key(|record| record.started_at.as_ref().map(|time| time.0))
+            .and_then(|record| record.source.clone()),
+        claims: Some(claims),
+        golden: None,
+        progress: progress(&records),
+        failure_count: (failures > 0).then_some(failures),
+        last_failure_time: last_failure.map(|last| last.time.clone()),
+        conditions,
+    }
+}
+
+/// The phase, derived from the conditions and the claims. For humans: no program may branch on it.
+#[must_use]
+pub fn phase(conditions: &[Condition], claims: ClaimCounts, latest: Option<&VMDiskSyncStatus>) -> ImagePhase {
+    let ready = conditions::find(conditions, ImageCondition::Ready.as_str());
+    if ready.is_some_and(|ready| ready.status == "False") {
+        return ImagePhase::Failed;
+    }
+    match (claims, latest.and_then(|latest| latest.phase)) {
+        (ClaimCounts { syncing: 1.., .. }, _) => ImagePhase::Syncing,
+        (ClaimCounts { queued: 1.., .. }, _) => ImagePhase::Queued,
+        (_, Some(SyncPhase::Succeeded)) => ImagePhase::Succeeded,
+        (_, Some(SyncPhase::Failed)) => ImagePhase::Failed,
+        _ if claims.succeeded > 0 => ImagePhase::Succeeded,
+        _ => ImagePhase::Pending,
+    }
+}
+
+struct Said {
+    condition: ImageCondition,
+    status: &'static str,
+    reason: ImageReason,
+    message: String,
+}
+
+fn ready(invalid: Option<&Invalid>) -> Said {
+    let (status, reason, message) = match invalid {
+        None => ("True", ImageReason::Valid, String::new()),
+        Some(Invalid::NotAllowed(..)) => {
+            ("False", ImageReason::Denied, invalid.map(ToString::to_string).unwrap_or_default())
+        }
+        Some(invalid) => ("False", ImageReason::InvalidSpec, invalid.to_string()),
+    };
+    Said { condition: ImageCondition::Ready, status, reason, message }
+}
+
+fn resolved(latest: Option<&VMDiskSyncStatus>) -> Said {
+    let (status, reason, message) = match latest {
+        Some(record) => match (record.phase, &record.last_failure) {
+            (Some(SyncPhase::Succeeded), _) => ("True", ImageReason::Resolved, String::new()),
+            (_, Some(failure)) => unresolved(record, failure),
+            _ if record.source.is_some() => ("True", ImageReason::Resolved, String::new()),
+            _ => ("Unknown", ImageReason::NotUsedYet, String::new()),
+        },
+        None => ("Unknown", ImageReason::NotUsedYet, "no claim has asked for this image yet".to_owned()),
+    };
+    Said { condition: ImageCondition::SourceResolved, status, reason, message }
+}
+
+fn unresolved(record: &VMDiskSyncStatus, failure: &LastFailure) -> (&'static str, ImageReason, String) {
+    let message = format!("{}: {}", failure.reason, failure.message);
+    match (failure.class, failure.reason.as_str()) {
+        (FailureClass::SourceMissing, _) => ("False", ImageReason::SourceMissing, message),
+        (FailureClass::Denied, _) => ("False", ImageReason::Denied, message),
+        (FailureClass::Final, "DigestMismatch" | "SizeMismatch") => ("False", ImageReason::VerificationFailed, message),
+        (
+            FailureClass::Final,
+            "MalformedImage" | "UnsupportedImage" | "MalformedArchive" | "NoDisk" | "MalformedManifest"
+            | "ConversionFailed" | "NestedImage",
+        ) => ("False", ImageReason::Malformed, message),
+        // The source was read; what failed is not its fault.
+        _ if record.source.is_some() => ("True", ImageReason::Resolved, String::new()),
+        (FailureClass::Transient, "Connection" | "ServerError" | "Throttled" | "BadResponse" | "SourceChanged") => {
+            ("False", ImageReason::Unreachable, message)
+        }
+        _ => ("Unknown", ImageReason::NotUsedYet, message),
+    }
+}
+
+fn preloaded(image: &VMDiskImage) -> Said {
+    let (reason, message) = match &image.spec.storage_class {
+        None => (ImageReason::NotRequested, "no storageClass is set: claims are filled when they ask".to_owned()),
+        Some(class) => (
+            ImageReason::Unsupported,
+            format!(
+                "this release does not preload: no golden claim is made in class {class}; a claim whose dataSourceRef \
+                 names this image is filled from its source"
+            ),
+        ),
+    };
+    Said { condition: ImageCondition::Preloaded, status: "False", reason, message }
+}
+
+/// The record of the attempt that began or ended last.
+fn latest<'a>(records: &[&'a VMDiskSyncStatus]) -> Option<&'a VMDiskSyncStatus> {
+    records
+        .iter()
+        .filter(|record| record.started_at.is_some() && record.phase != Some(SyncPhase::Cancelled))
+        .max_by_key(|record| record.started_at.as_ref().map(|time| time.0))
+        .copied()
+}
+
+fn count(syncs: &[Arc<VMDiskSync>]) -> ClaimCounts {
+    let mut counts = ClaimCounts::default();
+    for sync in syncs {
+        match sync.status.as_ref().and_then(|status| status.phase) {
+            None | Some(SyncPhase::Queued | SyncPhase::BackingOff) => counts.queued += 1,
+            Some(SyncPhase::Syncing) => counts.syncing += 1,
+            Some(SyncPhase::Succeeded) => counts.succeeded += 1,
+            Some(SyncPhase::Failed) => counts.failed += 1,
+            Some(SyncPhase::Cancelled) => {}
+        }
+    }
+    counts
+}
+
+/// Syncs whose last attempt failed and that have not succeeded since.
+fn failures(records: &[&VMDiskSyncStatus]) -> i32 {
+    let last_success = records
+        .iter()
+        .filter(|record| record.phase == Some(SyncPhase::Succeeded))
+        .filter_map(|record| record.finished_at.as_ref().map(|time| time.0))
+        .max();
+    let failed = records.iter().filter(|record| {
+        record.phase != Some(SyncPhase::Succeeded)
+            && record.last_failure.as_ref().is_some_and(|last| last_success.is_none_or(|success| last.time.0 > success))
+    });
+    failed.map(|record| record.attempt.max(1)).sum()
+}
+
+/// The progress of the sync that is furthest: what somebody who waits for this image's disk sees next.
+fn progress(records: &[&VMDiskSyncStatus]) -> Option<String> {
+    records
+        .iter()
+        .filter(|record| record.phase == Some(SyncPhase::Syncing))
+        .filter_map(|record| record.progress.as_ref()?.percent)
+        .max()
+        .map(|percent| format!("{percent}%"))
+}
+
+fn message(
+    image: &VMDiskImage,
+    conditions: &[Condition],
+    claims: ClaimCounts,
+    latest: Option<&VMDiskSyncStatus>,
+) -> String {
+    let problem = [ImageCondition::Ready, ImageCondition::SourceResolved].into_iter().find_map(|type_| {
+        let condition = conditions::find(conditions, type_.as_str())?;
+        (condition.status == "False").then(|| condition.message.clone())
+    });
+    if let Some(problem) = problem {
+        return problem;
+    }
+    if let Some(failure) = latest
+        .filter(|latest| matches!(latest.phase, Some(SyncPhase::BackingOff | SyncPhase::Failed)))
+        .and_then(|latest| latest.last_failure.as_ref())
+    {
+        return format!("{}: {}", failure.reason, failure.message);
+    }
+    if let ClaimCounts { syncing: 1.., .. } = claims {
+        return format!("Filling {} of {} waiting claims.", claims.syncing, claims.syncing + claims.queued);
+    }
+    if let ClaimCounts { queued: 1.., .. } = claims {
+        return "Claims wait for their turn; see kubectl get vmdisksync -A for the queue.".to_owned();
+    }
+    if image.spec.storage_class.is_some() {
+        let preloaded = conditions::find(conditions, ImageCondition::Preloaded.as_str());
+        return preloaded.map(|condition| condition.message.clone()).unwrap_or_default();
+    }
+    match claims.succeeded {
+        0 => "Ready: name this image in the dataSourceRef of a claim.".to_owned(),
+        1 => "1 claim was filled.".to_owned(),
+        filled => format!("{filled} claims were filled."),
+    }
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

@@ -1,0 +1,200 @@
+//! The process: what it is told, what it tells, when it leads and when it ends.
+//!
+//! ```text
+//! telemetry ─▶ client ─▶ admin server ─▶ lease ─▶ policy, watches, gate ─▶ machinery      (until SIGTERM: lease released)
+//!                                          └── lost: the process ends, before anybody else may write
+//! ```
+
+pub mod admin;
+pub mod events;
+pub mod lease;
+pub mod metrics;
+pub mod telemetry;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use kube::Client;
+use populator_crd::{GROUP, names};
+use prometheus_client::registry::Registry;
+use tokio::{
+    select,
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tokio_util::sync::CancellationToken;
+use volume_populator::{Config, Machinery};
+
+use crate::{
+    gate::{Gate, GateSettings},
+    image::reconciler::{self, Statuses},
+    observer::{self, Audience, Changes, World},
+    policy,
+    populator::{DiskPopulator, Parts},
+    registration,
+    sync::{history, progress::Progresses, records::Records},
+};
+use admin::Health;
+use events::Events;
+use lease::Lease;
+use metrics::Metrics;
+
+/// How the process is started.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(version, about = "Fills PersistentVolumeClaims from VMDiskImages")]
+pub struct Settings {
+    /// The container image of worker pods; of the same release as this controller.
+    #[arg(long, env = "VMDISK_WORKER_IMAGE")]
+    pub worker_image: String,
+    /// The operator's own namespace: the policy's and the lease's.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "sync-operator")]
+    pub namespace: String,
+    /// The name of this replica.
+    #[arg(long, env = "POD_NAME", default_value = "vmdisk-controller")]
+    pub pod_name: String,
+    /// Where metrics are served.
+    #[arg(long, env = "VMDISK_METRICS_ADDRESS", default_value = "[::]:8080")]
+    pub metrics_address: SocketAddr,
+    /// Where health is served.
+    #[arg(long, env = "VMDISK_HEALTH_ADDRESS", default_value = "[::]:8081")]
+    pub health_address: SocketAddr,
+    /// Work only while holding the lease. Needed as soon as there may be two replicas, as in any rolling update.
+    #[arg(long, env = "VMDISK_LEADER_ELECT")]
+    pub leader_elect: bool,
+}
+
+/// Runs the controller until it is told to stop.
+///
+/// # Errors
+///
+/// When the process must end, and be started again: the lease was lost, a port is taken, a watch ended for good.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let shutdown = on_signal()?;
+    let client = Client::try_default().await.context("failed to configure the client; set KUBECONFIG")?;
+    let metrics = Metrics::default();
+    let registry = Arc::new(Mutex::new(Registry::default()));
+    metrics.register(&mut lock(&registry));
+
+    let (world, changes) = World::new();
+    let (wake, wakes) = mpsc::unbounded_channel();
+    let health = Health::default();
+    let admin = admin::serve(&settings, Arc::clone(&registry), health.clone()).await?;
+
+    let mut lease = Lease::new(client.clone(), &settings.namespace, &settings.pod_name);
+    if settings.leader_elect {
+        health.ready_when_reached(&client);
+        select! {
+            () = lease.acquire() => tracing::info!(identity = settings.pod_name, "leading"),
+            () = shutdown.cancelled() => return Ok(()),
+        }
+    }
+    metrics.leads(true);
+
+    let lead = Lead { client, settings: settings.clone(), metrics, registry, world, health, wake, wakes, changes };
+    let work = lead.run(shutdown.clone());
+    let result = select! {
+        result = work => result,
+        () = lease.hold(), if settings.leader_elect => {
+            // Whoever leads now may be writing already.
+            anyhow::bail!("the lease was lost; ending, to start again as a follower");
+        }
+        ended = admin => ended.context("the admin server ended")?,
+    };
+    if settings.leader_elect {
+        lease.release().await;
+    }
+    result
+}
+
+/// What the leader does.
+struct Lead {
+    client: Client,
+    settings: Settings,
+    metrics: Metrics,
+    registry: Arc<Mutex<Registry>>,
+    world: World,
+    health: Health,
+    wake: mpsc::UnboundedSender<volume_populator::ClaimRef>,
+    wakes: mpsc::UnboundedReceiver<volume_populator::ClaimRef>,
+    changes: Changes,
+}
+
+impl Lead {
+    async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self { client, settings, metrics, registry, world, health, wake, wakes, changes } = self;
+        let events = Events::new(client.clone(), &settings.pod_name);
+        let policy = policy::run(client.clone(), &settings.namespace, events, metrics.clone()).await;
+        world.watch(&client).await;
+
+        // From the objects alone, before anybody asks: earlier syncs keep their permits and their places.
+        let concurrency = policy.borrow().concurrency;
+        let gate = Gate::start(GateSettings {
+            permits: world.permits(concurrency, Timestamp::now()),
+            policy: policy.clone(),
+            wake: wake.clone(),
+            metrics: metrics.clone(),
+        });
+        let records = Records::new(client.clone(), Arc::clone(&world.syncs));
+        let (images, changed) = mpsc::unbounded_channel();
+        let audience = Audience {
+            wake: wake.clone(),
+            gate: gate.clone(),
+            images,
+            progress: Progresses::new(client.clone(), world.clone(), records.clone()),
+        };
+        for claim in world.unfinished() {
+            wake.send(claim)?;
+        }
+        tokio::spawn(observer::run(world.clone(), changes, audience));
+        let statuses = Statuses { client: client.clone(), world: world.clone(), policy: policy.clone(), changed };
+        tokio::spawn(reconciler::run(statuses));
+        tokio::spawn(history::run(client.clone(), records, policy.clone()));
+        tokio::spawn(registration::run(client.clone()));
+
+        let populator = DiskPopulator::new(Parts {
+            client: client.clone(),
+            world,
+            gate,
+            policy,
+            metrics,
+            worker_image: settings.worker_image,
+            wakes,
+            wake,
+        });
+        let config = Config {
+            source_namespace_annotation: "image-namespace".into(),
+            field_manager: names::MANAGER.into(),
+            instance: settings.pod_name,
+            ..Config::new(GROUP)
+        };
+        health.in_sync();
+        let machinery = Machinery::new(client, config, populator);
+        machinery.metrics().register(&mut lock(&registry));
+        machinery.run(shutdown).await.context("the machinery ended")
+    }
+}
+
+fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
+    registry.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Cancelled when the process is told to stop.
+fn on_signal() -> anyhow::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let token = CancellationToken::new();
+    let cancelled = token.clone();
+    tokio::spawn(async move {
+        select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("told to stop");
+        cancelled.cancel();
+    });
+    Ok(token)
+}

@@ -1,0 +1,22 @@
+//! Syncs: one filling of one claim each, recorded in a `VMDiskSync`.
+//!
+//! ```text
+//!            ┌────────────── due ───────────────┐
+//!            ▼                                  │
+//! (new) ─▶ Queued ── permit ─▶ Syncing ── failed ─▶ BackingOff
+//!            ▲                    │  │
+//!            │ image changed      │  └── final or exhausted ─▶ Failed
+//!            └────────────────────┼───────────────────────────────┘
+//!                                 └── the claim is bound ─▶ Succeeded        (claim gone, from anywhere ─▶ Cancelled)
+//! ```
+//!
+//! [`decide`] and [`transition`] are pure: what to do next, and what the record then says. [`records`] reads and writes
+//! the objects, [`progress`] follows workers' logs, [`history`] forgets.
+
+pub mod backoff;
+pub mod decide;
+pub mod failure;
+pub mod history;
+pub mod progress;
+pub mod records;
+pub mod transition;

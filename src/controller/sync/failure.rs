@@ -1,0 +1,161 @@
+//! From the end of a worker to a class of failure, and from a failure to what the user hears of it.
+
+use std::time::Duration;
+
+use populator_crd::v1alpha1::{FailureClass, LastFailure};
+use vmdisk_wire::{ExitClass, Outcome};
+use volume_populator::Notice;
+
+use crate::worker::Ended;
+
+/// How an attempt failed, as far as the next step goes by it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// The class.
+    pub class: FailureClass,
+    /// One CamelCase word for the cause.
+    pub reason: String,
+    /// What was found, what was expected, what to do next.
+    pub message: String,
+    /// Whether it counts against `retryLimit`: not if nothing was fetched, or if it was interrupted.
+    pub counts: bool,
+    /// Whether the next attempt goes on in the same prime.
+    pub keep_prime: bool,
+    /// The server's wish for the time before the next attempt.
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure before any byte was fetched: retried like a transient one, and not counted, because it cost nothing.
+    #[must_use]
+    pub fn not_started(reason: &str, message: String) -> Self {
+        Self {
+            class: FailureClass::Transient,
+            reason: reason.to_owned(),
+            message,
+            counts: false,
+            keep_prime: false,
+            retry_after: None,
+        }
+    }
+
+    /// The worker was taken away.
+    #[must_use]
+    pub fn interrupted(reason: &str, message: String) -> Self {
+        Self { class: FailureClass::Interrupted, ..Self::not_started(reason, message) }
+    }
+
+    /// What the end of a worker means; `None` if it is no failure.
+    #[must_use]
+    pub fn of(ended: &Ended) -> Option<Self> {
+        let class = match ended.outcome {
+            Outcome::Exited(ExitClass::Done) => return None,
+            Outcome::Exited(ExitClass::Transient | ExitClass::TargetIo) => FailureClass::Transient,
+            Outcome::Exited(ExitClass::SourceMissing) => FailureClass::SourceMissing,
+            Outcome::Exited(ExitClass::Denied) => FailureClass::Denied,
+            Outcome::Exited(
+                ExitClass::DoesNotFit | ExitClass::VerificationFailed | ExitClass::Malformed | ExitClass::BadJob,
+            )
+            | Outcome::Unexplained => FailureClass::Final,
+            Outcome::Interrupted => FailureClass::Interrupted,
+        };
+        let report = ended.report.as_ref();
+        let (reason, message) = match (report, ended.outcome) {
+            _ if ended.timed_out => (
+                "AttemptTimeout".to_owned(),
+                "the worker did not end within attemptTimeout and was stopped; raise attemptTimeout in \
+                 sync-operator-policy if the image needs longer"
+                    .to_owned(),
+            ),
+            (Some(report), Outcome::Exited(_)) if !report.reason.is_empty() => {
+                (report.reason.clone(), report.message.clone())
+            }
+            (_, Outcome::Interrupted) => {
+                ("Interrupted".to_owned(), format!("the worker was stopped ({}); it starts again", ended.detail))
+            }
+            (_, Outcome::Exited(ExitClass::Transient)) => (
+                "WorkerKilled".to_owned(),
+                format!(
+                    "the worker was killed ({}); if its memory is too small, raise workerResources in \
+                     sync-operator-policy",
+                    ended.detail
+                ),
+            ),
+            (_, outcome) => (
+                "WorkerFailed".to_owned(),
+                format!(
+                    "the worker ended without a report ({outcome:?}: {}); see its log, keepFailedWorkers: \"true\" in \
+                     sync-operator-policy keeps it",
+                    ended.detail
+                ),
+            ),
+        };
+        let resumable = report.is_some_and(|report| report.resumable);
+        let retriable = class != FailureClass::Final;
+        Some(Self {
+            class,
+            reason,
+            message,
+            counts: class == FailureClass::Transient,
+            keep_prime: resumable && retriable && ended.outcome != Outcome::Exited(ExitClass::TargetIo),
+            retry_after: report.and_then(|report| report.retry_after_seconds).map(Duration::from_secs),
+        })
+    }
+}
+
+/// What a claim's user hears of the last failure of its sync.
+#[must_use]
+pub fn notice(failure: &LastFailure, exhausted: bool) -> Notice {
+    let next = match (failure.class, exhausted) {
+        (FailureClass::Transient, true) => {
+            " No retries are left: delete the VMDiskSync to start again, or change the image."
+        }
+        (FailureClass::Transient, false) => " It will be retried.",
+        (FailureClass::Interrupted, _) => " It starts again by itself.",
+        (FailureClass::SourceMissing, _) => " It is looked for again from time to time; upload it or correct spec.url.",
+        (FailureClass::Denied, _) => {
+            " It is asked again from time to time; correct it, then delete the VMDiskSync to go on at once."
+        }
+        (FailureClass::Final, _) => {
+            " Retrying would give the same: change the image or the claim, or delete the VMDiskSync to try anyway."
+        }
+    };
+    Notice {
+        warning: true,
+        reason: event_reason(failure, exhausted),
+        message: format!("{}: {}{next}", failure.reason, sentence(&failure.message)),
+    }
+}
+
+/// The reason of the event: from a closed set, by what the user has to do.
+fn event_reason(failure: &LastFailure, exhausted: bool) -> &'static str {
+    match (failure.class, failure.reason.as_str()) {
+        (FailureClass::Transient, _) if exhausted => "RetryLimitReached",
+        (FailureClass::Transient, "WorkerNotStarted") => "WorkerNotStarted",
+        (FailureClass::Transient, "WorkerRefused") => "WorkerRefused",
+        (FailureClass::Transient, "VolumeNotProvisioned") => "VolumeNotProvisioned",
+        (FailureClass::Transient, "VolumeRefused") => "VolumeRefused",
+        (FailureClass::Transient, _) => "SyncRetrying",
+        (FailureClass::Interrupted, _) => "SyncInterrupted",
+        (FailureClass::SourceMissing, _) => "SourceMissing",
+        (FailureClass::Denied, "SecretMissing") => "SecretMissing",
+        (FailureClass::Denied, _) => "SourceDenied",
+        (FailureClass::Final, "DoesNotFit") => "DoesNotFit",
+        (FailureClass::Final, "DigestMismatch" | "SizeMismatch") => "VerificationFailed",
+        (
+            FailureClass::Final,
+            "MalformedImage" | "UnsupportedImage" | "MalformedArchive" | "NoDisk" | "MalformedManifest"
+            | "ConversionFailed" | "NestedImage",
+        ) => "ImageRefused",
+        (FailureClass::Final, _) => "SyncFailed",
+    }
+}
+
+fn sentence(message: &str) -> String {
+    let message = message.trim_end();
+    if message.ends_with(['.', '!', '?']) { message.to_owned() } else { format!("{message}.") }
+}
+
+#[cfg(test)]
+#[path = "failure_tests.rs"]
+mod tests;

@@ -1,0 +1,172 @@
+//! What a worker pod's status says, without I/O: is it on its way, at work, lost, or how did it end.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod, PodCondition};
+use vmdisk_wire::{ExitClass, Outcome, Report, classify};
+
+/// How long after its grace a pod that is being deleted may still be there before its node counts as lost: a kubelet
+/// that is alive needs a few seconds.
+const KUBELET_SLACK: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Reasons of `status.reason` that mean the pod was stopped for no fault of its own (kubelet eviction and node shutdown,
+/// scheduler preemption, pod garbage collection).
+const INTERRUPTIONS: [&str; 7] =
+    ["Evicted", "NodeLost", "NodeShutdown", "Preempting", "Shutdown", "Terminated", "UnexpectedAdmissionError"];
+
+/// `status.reason` of a pod that outlived its `activeDeadlineSeconds`.
+const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+
+/// What a worker is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Worker {
+    /// Not there.
+    Absent,
+    /// Its container does not run yet; the text says why, as far as the pod tells.
+    Starting {
+        /// What the scheduler or the kubelet is waiting for.
+        waiting_for: String,
+    },
+    /// Its container runs.
+    Running,
+    /// It is being deleted and has not ended yet.
+    Stopping,
+    /// It should have been gone for a while: nobody on its node answers.
+    Lost,
+    /// It has ended.
+    Ended(Box<Ended>),
+}
+
+/// The end of a worker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// The verdict.
+    pub outcome: Outcome,
+    /// The worker's last word, where it had one.
+    pub report: Option<Report>,
+    /// Whether it ran out of `attemptTimeout`.
+    pub timed_out: bool,
+    /// What the kubelet says of the end, for a worker without a report.
+    pub detail: String,
+}
+
+impl Worker {
+    /// Whether the pod may still use network and volume: what a permit is held for.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        matches!(self, Self::Starting { .. } | Self::Running | Self::Stopping)
+    }
+
+    /// Whether the worker filled its volume.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Ended(ended) if ended.outcome == Outcome::Exited(ExitClass::Done))
+    }
+
+    /// Reads a pod.
+    #[must_use]
+    pub fn observe(pod: Option<&Pod>, now: Timestamp) -> Self {
+        let Some(pod) = pod else {
+            return Self::Absent;
+        };
+        if let Some(ended) = ended(pod) {
+            return Self::Ended(Box::new(ended));
+        }
+        if let Some(deletion) = &pod.metadata.deletion_timestamp {
+            // The time of deletion already includes the grace.
+            let overdue = now.duration_since(deletion.0).unsigned_abs();
+            return if now > deletion.0 && overdue > KUBELET_SLACK { Self::Lost } else { Self::Stopping };
+        }
+        let running =
+            container(pod).is_some_and(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()));
+        if running { Self::Running } else { Self::Starting { waiting_for: waiting_for(pod) } }
+    }
+}
+
+/// The time at which a pod that is being deleted becomes [`Worker::Lost`].
+#[must_use]
+pub fn lost_at(pod: &Pod) -> Option<Timestamp> {
+    let deletion = pod.metadata.deletion_timestamp.as_ref()?;
+    deletion.0.checked_add(KUBELET_SLACK).ok()
+}
+
+fn container(pod: &Pod) -> Option<&k8s_openapi::api::core::v1::ContainerStatus> {
+    pod.status.as_ref()?.container_statuses.as_ref()?.first()
+}
+
+fn ended(pod: &Pod) -> Option<Ended> {
+    let status = pod.status.as_ref()?;
+    let terminated = container(pod).and_then(|status| status.state.as_ref()?.terminated.as_ref());
+    let over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    // A container of a pod that never restarts is at its end; the pod's phase follows a moment later.
+    if !over && terminated.is_none() {
+        return None;
+    }
+    let report = terminated.and_then(|end| end.message.as_deref()).and_then(Report::parse);
+    let timed_out = status.reason.as_deref() == Some(DEADLINE_EXCEEDED);
+    let interruption = interruption(pod);
+    let exit_code = terminated.map(|end| end.exit_code);
+    let container_reason = terminated.and_then(|end| end.reason.as_deref());
+    let judged = classify(exit_code, report.as_ref(), container_reason, interruption);
+    let outcome = match judged {
+        Outcome::Exited(ExitClass::Done) => judged,
+        _ if timed_out => Outcome::Exited(ExitClass::Transient),
+        // Told to stop, a worker reports a transient end: what stopped it tells more.
+        Outcome::Exited(ExitClass::Transient) if interruption.is_some() => Outcome::Interrupted,
+        _ => judged,
+    };
+    Some(Ended { outcome, report, timed_out, detail: detail(pod, terminated) })
+}
+
+/// Why the pod was stopped, if not by itself.
+fn interruption(pod: &Pod) -> Option<&str> {
+    let status = pod.status.as_ref()?;
+    if let Some(reason) = status.reason.as_deref().filter(|reason| INTERRUPTIONS.contains(reason)) {
+        return Some(reason);
+    }
+    if let Some(disruption) = condition(pod, "DisruptionTarget").filter(|condition| condition.status == "True") {
+        return Some(disruption.reason.as_deref().unwrap_or("DisruptionTarget"));
+    }
+    pod.metadata.deletion_timestamp.is_some().then_some("Deleted")
+}
+
+fn condition<'a>(pod: &'a Pod, name: &str) -> Option<&'a PodCondition> {
+    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == name)
+}
+
+fn detail(pod: &Pod, terminated: Option<&ContainerStateTerminated>) -> String {
+    let status = pod.status.as_ref();
+    let said = [
+        status.and_then(|status| status.reason.clone()),
+        status.and_then(|status| status.message.clone()),
+        terminated.and_then(|end| end.reason.clone()),
+        terminated.map(|end| format!("exit code {}", end.exit_code)),
+    ];
+    said.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// The scheduler's or the kubelet's own words for why the container does not run.
+fn waiting_for(pod: &Pod) -> String {
+    if let Some(waiting) = container(pod).and_then(|status| status.state.as_ref()?.waiting.as_ref()) {
+        let reason = waiting.reason.as_deref().unwrap_or("Waiting");
+        // Creating is what every pod does first; only what follows it is a cause.
+        if reason != "ContainerCreating" {
+            return match &waiting.message {
+                Some(message) => format!("{reason}: {message}"),
+                None => reason.to_owned(),
+            };
+        }
+        return "the node has not started the container; its volumes may not be mounted".to_owned();
+    }
+    match condition(pod, "PodScheduled").filter(|condition| condition.status != "True") {
+        Some(unscheduled) => format!(
+            "{}: {}",
+            unscheduled.reason.as_deref().unwrap_or("Unscheduled"),
+            unscheduled.message.as_deref().unwrap_or("no node was chosen")
+        ),
+        None => "the pod has not been scheduled".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;
