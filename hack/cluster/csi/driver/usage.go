@@ -1,0 +1,53 @@
+package driver
+
+import (
+	"context"
+	"errors"
+
+	"pelotech.ot/vmdisk/hack/cluster/csi/loop"
+	"pelotech.ot/vmdisk/hack/cluster/csi/mounts"
+	"pelotech.ot/vmdisk/hack/cluster/csi/pool"
+)
+
+// usage is what the kernel has of a volume: its loop devices (one, or none), and all their mounts on this machine,
+// which are those of every node.
+type usage struct {
+	devices []loop.Device
+	mounts  []mounts.Mount
+}
+
+func usedBy(volumes *pool.Pool, id string) (usage, error) {
+	devices, err := loop.Table()
+	if err != nil {
+		return usage{}, err
+	}
+	table, err := mounts.Table()
+	if err != nil {
+		return usage{}, err
+	}
+	used := usage{devices: loop.Below(devices, volumes.Dir(id))}
+	for _, device := range used.devices {
+		used.mounts = append(used.mounts, mounts.Of(table, device.Number, device.Name)...)
+	}
+	return used, nil
+}
+
+func (u usage) points() []string {
+	points := make([]string, 0, len(u.mounts))
+	for _, mount := range u.mounts {
+		points = append(points, mount.Point)
+	}
+	return points
+}
+
+// at is the mount of this volume at that path.
+func (u usage) at(point string) (mounts.Mount, bool) { return mounts.At(u.mounts, point) }
+
+// detach takes the loop devices away. The caller holds the volume's lock and has seen that nothing is mounted.
+func (u usage) detach(ctx context.Context) error {
+	var failures []error
+	for _, device := range u.devices {
+		failures = append(failures, loop.Detach(ctx, device))
+	}
+	return errors.Join(failures...)
+}
