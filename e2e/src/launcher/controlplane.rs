@@ -30,7 +30,9 @@ rules:
 impl Launcher {
     /// A kubectl of the administrator.
     pub(super) fn kubectl(&self) -> Cmd {
-        cmd(self.tool("kubectl")).env("KUBECONFIG", self.pki.kubeconfig("admin"))
+        cmd(self.tool("kubectl"))
+            .env("KUBECONFIG", self.pki.kubeconfig("admin"))
+            .env("KUBECACHEDIR", self.state.join("kubectl-cache"))
     }
 
     /// Applies manifests given as text (YAML or JSON).
@@ -98,6 +100,8 @@ impl Launcher {
         self.supervisor.ensure(&manager.args([
             kubeconfig("controller-manager"),
             format!("--service-account-private-key-file={}", pki.service_account_key().display()),
+            // Where it would look for plugins that this cluster does not have; it makes the directory.
+            format!("--flex-volume-plugin-dir={}", self.state.join("flex").display()),
             format!("--root-ca-file={}", pki.ca().display()),
             "--use-service-account-credentials".to_owned(),
             "--leader-elect=false".to_owned(),

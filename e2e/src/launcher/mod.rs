@@ -24,6 +24,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::cache;
+use crate::command::cmd;
 use crate::environment::Environment;
 use crate::instance::Instance;
 use crate::say::{say, step};
@@ -59,6 +60,7 @@ pub fn up(instance: &Instance) -> Result<()> {
 
     let state = instance.state();
     fs::create_dir_all(&state).with_context(|| format!("cannot create {}", state.display()))?;
+    share(&state)?;
     let cgroup = Cgroup::of(instance)?;
     cgroup.create()?;
     network::ensure(instance)?;
@@ -159,6 +161,14 @@ fn forget_other_boots(instance: &Instance) -> Result<()> {
         step("removing what is left of a cluster from before", || teardown::down(instance))?;
     }
     write(&note, &boot)
+}
+
+/// Makes the state directory a mount that mount namespaces share: what a kubelet mounts there, the CSI driver sees.
+fn share(state: &Path) -> Result<()> {
+    if !cmd("mountpoint").arg("--quiet").arg(state).succeeds() {
+        cmd("mount").arg("--bind").arg(state).arg(state).run()?;
+    }
+    cmd("mount").arg("--make-shared").arg(state).run()
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -18,6 +18,17 @@ const READY: Duration = Duration::from_secs(90);
 /// The first path under which this machine may have the CNI plugins.
 const CNI_PLUGINS: &str = "/usr/lib/cni";
 
+/// Directories that containerd, its shims and the kubelet use whatever they are told. Each node sees directories of its
+/// own there, so that two nodes, or a kubelet that this machine has already, do not meet.
+pub(super) const PRIVATE_DIRS: &[&str] = &[
+    "/opt/containerd",
+    "/run/containerd",
+    "/usr/libexec/kubernetes",
+    "/var/lib/cni",
+    "/var/lib/kubelet",
+    "/var/log/containers",
+];
+
 impl Launcher {
     /// Starts both nodes; does not wait for them.
     pub(super) fn nodes(&self) -> Result<()> {
@@ -68,6 +79,7 @@ impl Launcher {
         let component = Component::new(&name, self.tool("containerd"))
             .config(&config)
             .env("PATH", self.path_variable())
+            .private(&dir.join("private"), PRIVATE_DIRS)
             .args([format!("--config={}", path.display())]);
         self.supervisor.ensure(&component)?;
         self.supervisor.ready(&name, READY, || {
@@ -100,6 +112,7 @@ state = "{dir}/run"
     runtime_type = "io.containerd.runc.v2"
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
       BinaryName = "{runc}"
+      Root = "{dir}/runc"
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
   sandbox = "{pause}"
 [plugins.'io.containerd.cri.v1.images'.registry]
@@ -171,6 +184,7 @@ state = "{dir}/run"
         let component = Component::new(&format!("{}-kubelet", node.name), self.tool("kubelet"))
             .config(&config)
             .env("PATH", self.path_variable())
+            .private(&dir.join("private"), PRIVATE_DIRS)
             .args([
                 format!("--config={}", path.display()),
                 format!("--kubeconfig={}", self.pki.kubeconfig(node.name).display()),

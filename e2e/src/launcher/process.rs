@@ -18,6 +18,28 @@ use crate::{cache, poll};
 /// How long a component may take to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Joins the cgroup and the network namespace before it becomes the component: what a component starts is then ours as
+/// well. Arguments: the file to write the process id to, the network namespace, `--`, the component's command line.
+const JOIN: &str = r#"echo $$ >"$1"; exec nsenter --net="$2" "${@:3}""#;
+
+/// As [`JOIN`], in a mount namespace of its own; before `--` come pairs of a directory and the one that it hides. What
+/// is mounted below the state directory still reaches everybody, because that is a shared mount; what is mounted in the
+/// place of the hidden directories reaches nobody, because their mounts are made private first.
+const JOIN_WITH_OWN_MOUNTS: &str = r#"
+echo $$ >"$1"
+net=$2
+shift 2
+exec nsenter --net="$net" unshare --mount --propagation unchanged bash -euc '
+    while [ "$1" != -- ]; do
+        mount --make-private "$(findmnt --noheadings --output TARGET --target "$2")"
+        mount --bind "$1" "$2"
+        shift 2
+    done
+    shift
+    exec "$@"
+' "$0" "$@"
+"#;
+
 /// What to run.
 pub(crate) struct Component {
     /// Its name: of the log, of the pid file, in messages.
@@ -28,6 +50,8 @@ pub(crate) struct Component {
     pub(crate) args: Vec<String>,
     /// Variables added to the launcher's own environment.
     pub(crate) env: Vec<(String, String)>,
+    /// Directories of its own in the place of the machine's: where they lie, and what they hide.
+    pub(crate) private: Vec<(PathBuf, PathBuf)>,
     /// What it reads at its start, when that can change: it is restarted then.
     pub(crate) config: String,
 }
@@ -36,7 +60,14 @@ impl Component {
     /// A component without arguments.
     #[must_use]
     pub(crate) fn new(name: &str, program: PathBuf) -> Self {
-        Self { name: name.to_owned(), program, args: Vec::new(), env: Vec::new(), config: String::new() }
+        Self {
+            name: name.to_owned(),
+            program,
+            args: Vec::new(),
+            env: Vec::new(),
+            private: Vec::new(),
+            config: String::new(),
+        }
     }
 
     /// Adds arguments.
@@ -53,6 +84,13 @@ impl Component {
         self
     }
 
+    /// Gives it directories of its own below `root` in the place of `dirs`.
+    #[must_use]
+    pub(crate) fn private(mut self, root: &Path, dirs: &[&str]) -> Self {
+        self.private = dirs.iter().map(|dir| (root.join(dir.trim_start_matches('/')), PathBuf::from(dir))).collect();
+        self
+    }
+
     /// Notes a configuration that the component reads at its start.
     #[must_use]
     pub(crate) fn config(mut self, content: &str) -> Self {
@@ -62,7 +100,7 @@ impl Component {
 
     /// Changes with anything that would make a running component differ from this one.
     fn key(&self) -> String {
-        let text = format!("{:?}{:?}{:?}", self.program, self.args, self.env);
+        let text = format!("{:?}{:?}{:?}{:?}", self.program, self.args, self.env, self.private);
         cache::key(&[text.as_bytes(), self.config.as_bytes()])
     }
 }
@@ -123,12 +161,17 @@ impl Supervisor {
         let path = self.log(name);
         let log = File::options().create(true).append(true).open(&path);
         let log = log.with_context(|| format!("cannot open {}", path.display()))?;
-        // The shell joins the cgroup before it becomes the component: what a component starts is then ours as well.
-        let script = "echo $$ >\"$0\" && exec nsenter --net=\"$1\" -- \"${@:2}\"";
+        for (own, hidden) in &component.private {
+            for dir in [own, hidden] {
+                fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+            }
+        }
         let child = Command::new("setsid")
-            .args(["bash", "-c", script])
+            .args(["bash", "-euc", if component.private.is_empty() { JOIN } else { JOIN_WITH_OWN_MOUNTS }, name])
             .arg(&self.procs)
             .arg(network::netns_file(&self.instance))
+            .args(component.private.iter().flat_map(|(own, hidden)| [own, hidden]))
+            .arg("--")
             .arg(&component.program)
             .args(&component.args)
             .envs(component.env.iter().map(|(k, v)| (k, v)))

@@ -157,7 +157,7 @@ impl Launcher {
             auth,
         };
         let private = Auth::Basic { username: PRIVATE_USER.to_owned(), password: PRIVATE_PASSWORD.to_owned() };
-        let http = ServerConfig {
+        let files = ServerConfig {
             plain: Some(at(ports::HTTP)),
             tls: at(ports::HTTPS),
             root: Some(http_root),
@@ -165,7 +165,7 @@ impl Launcher {
             auth: None,
         };
         let servers = HashMap::from([
-            ("http".to_owned(), http),
+            ("files".to_owned(), files),
             ("registry".to_owned(), relay(ports::REGISTRY, ports::REGISTRY_BACKEND, None)),
             ("private-registry".to_owned(), relay(ports::PRIVATE_REGISTRY, ports::REGISTRY_BACKEND, Some(private))),
             ("s3".to_owned(), relay(ports::S3, ports::S3_BACKEND, None)),

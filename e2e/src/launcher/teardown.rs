@@ -10,6 +10,7 @@ use rustix::mount::UnmountFlags;
 
 use super::cgroup::Cgroup;
 use super::network;
+use super::node::PRIVATE_DIRS;
 use super::process::Supervisor;
 use crate::command::cmd;
 use crate::instance::Instance;
@@ -35,6 +36,7 @@ pub(crate) fn down(instance: &Instance) -> Result<()> {
     }
     cgroup.kill_all()?;
     release(&state)?;
+    PRIVATE_DIRS.iter().for_each(|dir| remove_empty(Path::new(dir)));
     network::remove(instance)?;
     cgroup.remove()?;
     if state.exists() {
@@ -45,10 +47,7 @@ pub(crate) fn down(instance: &Instance) -> Result<()> {
         );
         fs::remove_dir_all(&state).with_context(|| format!("cannot remove {}", state.display()))?;
     }
-    match fs::remove_file(instance.env_file()) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("cannot remove the env file"),
-        _ => Ok(()),
-    }
+    remove(&instance.env_file())
 }
 
 /// What of `instance` is still there, as lines for a person; empty after a complete [`down`].
@@ -72,6 +71,25 @@ pub fn remains(instance: &Instance) -> Result<Vec<String>> {
         remains.push(format!("directory {}", state.display()));
     }
     Ok(remains)
+}
+
+/// Removes a file; one that is gone already is fine.
+fn remove(file: &Path) -> Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", file.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a directory and its parents for as long as they are empty: mount points that the cluster had to make.
+fn remove_empty(dir: &Path) {
+    for dir in dir.ancestors() {
+        if fs::remove_dir(dir).is_err() {
+            return;
+        }
+    }
 }
 
 /// Unmounts and detaches everything below `dir`. Loop devices lie on files of mounted pools, and file systems on loop
