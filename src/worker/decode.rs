@@ -90,8 +90,13 @@ impl Decode {
         pieces: &mut Receiver<Piece>,
     ) -> Result<Decoded, StageError> {
         let raw = matches!(inspection.details, Details::Raw { .. });
+        let mut decoder = match Decoder::new(inspection, &self.options()) {
+            Ok(decoder) => decoder,
+            // A variant of a format that only qemu-img reads.
+            Err(FormatError::NoDecoder { .. }) => return self.stage_and_convert(image, pieces),
+            Err(error) => return Err(self.failure(error).into()),
+        };
         let mut sink = self.open(raw && matches!(image.length, Length::Exactly(_)))?;
-        let mut decoder = Decoder::new(inspection, &self.options()).map_err(|error| self.failure(error))?;
         let mut next = Some(image.prefix);
         while let Some(chunk) = next {
             match decoder.push(&chunk, &mut sink) {

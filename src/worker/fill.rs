@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use vmdisk_wire::{Job, Limits, Operation, SCRATCH_DIRECTORY, Source as Spec, SourceType, Stage, TargetKind};
+use vmdisk_wire::{
+    ExitClass, Job, Limits, Operation, SCRATCH_DIRECTORY, Source as Spec, SourceType, Stage, TargetKind,
+};
 
 use crate::convert::Sandbox;
 use crate::decode::{self, Decode, Decoded};
@@ -16,7 +18,7 @@ use crate::progress::Counters;
 use crate::report::{Findings, from_wire};
 use crate::resume::Resume;
 use crate::room::human;
-use crate::sink::{DeviceTarget, FileTarget, Target, Wish};
+use crate::sink::{self, DeviceTarget, FileTarget, Target, Wish};
 use crate::source::{self, Blob, Resolved, Secret};
 use crate::staging::Scratch;
 use crate::unpack::{Hidden, Length, Rules, Unpacked};
@@ -86,16 +88,29 @@ pub async fn run(work: &Work, counters: &Counters, findings: &Findings) -> Resul
     }
 }
 
+/// Clears up after a failed attempt, and finds out whether a later one can go on.
+pub fn clear_up(work: &Work, failure: &Failure, findings: &Findings) {
+    let Some(wish) = work.target.as_ref().filter(|_| work.operation == Operation::Fill) else {
+        return;
+    };
+    let same_bytes_later = match failure.class() {
+        ExitClass::Transient => failure.reason != Reason::SourceChanged,
+        ExitClass::SourceMissing | ExitClass::Denied => true,
+        _ => false,
+    };
+    findings.resumable(sink::leave(wish, same_bytes_later));
+}
+
 async fn fill(work: &Work, counters: &Counters, findings: &Findings) -> Result<String> {
     let wish = wish(work)?;
     let Some(resolved) = resolve(work, findings).await? else {
         return blank(work, wish, counters, findings);
     };
-    let Resolved { blobs, container, .. } = resolved;
+    let Resolved { blobs, container, path, .. } = resolved;
     let count = blobs.len();
     let mut hidden = Hidden::default();
     for blob in blobs {
-        let rules = Rules { path: work.source.path.clone(), container, hidden: hidden.clone() };
+        let rules = Rules { path: path.clone(), container, hidden: hidden.clone() };
         match fill_from(work, wish, &blob, &rules, counters, findings).await? {
             Unpacked::Disk => {
                 let facts = findings.facts();
@@ -120,7 +135,7 @@ async fn fill_from(
     for stage_all in [false, true] {
         let target = Target::prepare(wish)?;
         counters.enter(Stage::Inspecting);
-        let (feed, keep_below) = open(work, blob, &target, counters, findings).await?;
+        let (feed, keep_below) = open(work, blob, &target, counters).await?;
         let object = feed.body.object().clone();
         learn(&object, findings);
         counters.begin(Stage::Fetching, object.size);
@@ -152,13 +167,7 @@ async fn fill_from(
 }
 
 /// Opens the blob behind what an earlier attempt left of it, if that is the same image and the source agrees.
-async fn open(
-    work: &Work,
-    blob: &Blob,
-    target: &Target,
-    counters: &Counters,
-    findings: &Findings,
-) -> Result<(Feed, u64)> {
+async fn open(work: &Work, blob: &Blob, target: &Target, counters: &Counters) -> Result<(Feed, u64)> {
     let feed = |kept, body| Feed { kept, body, bytes_per_second: work.limits.bandwidth_bytes_per_second };
     if let Target::File(file) = target
         && let Some(resume) = file.resume()
@@ -168,16 +177,12 @@ async fn open(
         match Body::open(object, resume.bytes, counters.clone()).await {
             Ok(body) => {
                 tracing::info!(bytes = resume.bytes, "going on where an earlier attempt stopped");
-                findings.resumable(true);
                 return Ok((feed(Some((part, resume.bytes)), body), resume.bytes));
             }
             Err(failure) if failure.reason == Reason::SourceChanged => {
                 tracing::info!(%failure, "starting again");
             }
-            Err(failure) => {
-                findings.resumable(true);
-                return Err(failure);
-            }
+            Err(failure) => return Err(failure),
         }
     }
     let body = Body::open(blob.object.clone(), 0, counters.clone()).await?;
@@ -251,7 +256,7 @@ fn blank(work: &Work, wish: &Wish, counters: &Counters, findings: &Findings) -> 
 
 /// What the image is, by its first bytes.
 async fn inspect(work: &Work, counters: &Counters, findings: &Findings) -> Result<String> {
-    let Some(Resolved { blobs, container, .. }) = resolve(work, findings).await? else {
+    let Some(Resolved { blobs, container, path, .. }) = resolve(work, findings).await? else {
         return Ok("a blank disk has no image".into());
     };
     let count = blobs.len();
@@ -261,7 +266,7 @@ async fn inspect(work: &Work, counters: &Counters, findings: &Findings) -> Resul
         let body = Body::open(blob.object, 0, counters.clone()).await?;
         let object = body.object().clone();
         learn(&object, findings);
-        let rules = Rules { path: work.source.path.clone(), container, hidden: hidden.clone() };
+        let rules = Rules { path: path.clone(), container, hidden: hidden.clone() };
         let declared = from_wire(work.source.format);
         let found = findings.clone();
         let (unpacked, image) = pipeline::run(

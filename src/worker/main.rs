@@ -78,6 +78,9 @@ fn work(work: Result<Work>, voice: Voice<'_>) -> ExitCode {
                 let outcome = runtime.block_on(attend(&work, &counters, &findings, voice));
                 // Threads that are stuck in I/O must not hold back the report.
                 runtime.shutdown_background();
+                if let Err(failure) = &outcome {
+                    fill::clear_up(&work, failure, &findings);
+                }
                 outcome
             })
     });

@@ -80,7 +80,6 @@ pub fn report(outcome: &Result<String>, findings: &Findings, counters: &Counters
             report.class = ExitClass::Done;
             report.reason = "Done".into();
             report.message.clone_from(message);
-            report.resumable = false;
         }
         Err(failure) => {
             report.class = failure.class();

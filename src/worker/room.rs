@@ -66,6 +66,7 @@ impl Room {
         }
         let offered = match self.volume {
             Volume::Block => format!("the device has {}", human(self.bytes)),
+            Volume::Filesystem { overhead_per_mille: 0, .. } => format!("the volume offers {}", human(self.bytes)),
             Volume::Filesystem { available, overhead_per_mille, .. } => format!(
                 "the volume offers {} ({} available, {}.{} % kept for the file system)",
                 human(self.bytes),
@@ -107,19 +108,25 @@ impl Room {
         let Volume::Filesystem { available, requested, overhead_per_mille } = self.volume else {
             return round_up(size);
         };
-        let needed = scale(round_up(size), 1000 + u64::from(overhead_per_mille), 1000) + 1;
+        let needed = scale_up(round_up(size), 1000 + u64::from(overhead_per_mille), 1000);
         match requested {
             Some(requested) if available > 0 && available < requested => {
-                round_up(scale(scale(needed, requested, available), 101, 100))
+                round_up(scale_up(scale_up(needed, requested, available), 101, 100))
             }
             _ => round_up(needed),
         }
     }
 }
 
-/// `value * numerator / denominator` without overflow in between.
+/// `value * numerator / denominator`, rounded down, without overflow in between.
 fn scale(value: u64, numerator: u64, denominator: u64) -> u64 {
     let scaled = u128::from(value) * u128::from(numerator) / u128::from(denominator.max(1));
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}
+
+/// As [`scale`], rounded up.
+fn scale_up(value: u64, numerator: u64, denominator: u64) -> u64 {
+    let scaled = (u128::from(value) * u128::from(numerator)).div_ceil(u128::from(denominator.max(1)));
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 

@@ -47,6 +47,14 @@ impl Basic {
     }
 }
 
+impl Basic {
+    /// The header's value.
+    #[must_use]
+    pub fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
 #[async_trait]
 impl Authorize for Basic {
     async fn authorize(&self, request: &mut reqwest::Request) -> Result<()> {

@@ -165,6 +165,26 @@ impl Body {
     }
 }
 
+/// A whole document of at most `limit` bytes, such as a manifest; not counted as image bytes.
+///
+/// # Errors
+///
+/// As [`Body::open`], and [`Reason::BadResponse`] for a longer one.
+pub async fn read_all(object: Object, limit: u64) -> Result<Vec<u8>> {
+    let mut body = Body::open(object, 0, Counters::default()).await?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.next().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > limit {
+            return Err(Failure::new(
+                Reason::BadResponse,
+                format!("{} is longer than {limit} bytes", redacted(&body.object.url)),
+            ));
+        }
+    }
+    Ok(bytes)
+}
+
 fn budget(options: &Options) -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_jitter()

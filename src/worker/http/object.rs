@@ -49,6 +49,8 @@ pub struct Object {
     pub client: Client,
     /// Where it is.
     pub url: Url,
+    /// Headers beside ranges and credentials.
+    pub headers: HeaderMap,
     /// Credentials for its origin.
     pub authorize: Arc<dyn Authorize>,
     /// The origin that the image's own URL implies.
@@ -69,7 +71,12 @@ impl Object {
     /// What the status stands for; [`Reason::SourceChanged`] when the answer is of other bytes than those known.
     pub(super) async fn open(&self, from: u64) -> Result<Response> {
         let mut response = self.ask(from).await?;
-        if matches!(response.status().as_u16(), 401 | 403) && self.authorize.refused(response.headers()).await? {
+        // Only the object's own server may ask for other credentials: what a redirect led to might name a token service
+        // of its choice and be sent the password (CVE-2020-15157).
+        if matches!(response.status().as_u16(), 301 | 400 | 401 | 403)
+            && response.url().origin() == self.url.origin()
+            && self.authorize.refused(response.headers()).await?
+        {
             response = self.ask(from).await?;
         }
         if !matches!(response.status().as_u16(), 200 | 206) {
@@ -81,6 +88,7 @@ impl Object {
 
     async fn ask(&self, from: u64) -> Result<Response> {
         let mut request = Request::get(&self.url, self.authorize.as_ref()).implied(&self.implied);
+        request.headers.clone_from(&self.headers);
         if from > 0
             && let Ok(range) = HeaderValue::from_str(&format!("bytes={from}-"))
         {
@@ -106,6 +114,13 @@ impl Object {
         if let (Some(known), Some(found)) = (self.size, total)
             && known != found
         {
+            // A digest names one length; another one is a lie, not a change.
+            if self.identity == Identity::Addressed {
+                return Err(Failure::new(
+                    Reason::SizeMismatch,
+                    format!("{} has {found} bytes, the manifest says {known}", redacted(&self.url)),
+                ));
+            }
             return Err(changed(format!("it had {known} bytes and has {found}")));
         }
         if response.status().as_u16() == 206 && content_range(response.headers()).map(|range| range.0) != Some(from) {

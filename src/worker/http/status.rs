@@ -16,6 +16,8 @@ const MAX_DETAIL: usize = 4096;
 pub async fn refusal(url: &Url, mut response: Response) -> Failure {
     let status = response.status();
     let retry_after = retry_after(response.headers());
+    let region = response.headers().get("x-amz-bucket-region").and_then(|value| value.to_str().ok());
+    let region = region.map_or(String::new(), |region| format!("; the bucket lies in the region {region}"));
     let mut body = Vec::new();
     while body.len() < MAX_DETAIL {
         match response.chunk().await {
@@ -26,7 +28,8 @@ pub async fn refusal(url: &Url, mut response: Response) -> Failure {
     body.truncate(MAX_DETAIL);
     let reason = reason(status, &String::from_utf8_lossy(&body));
     let detail = detail(&String::from_utf8_lossy(&body)).map_or(String::new(), |text| format!(" ({text})"));
-    let mut failure = Failure::new(reason, format!("{} answered {status}{detail}{}", redacted(url), advice(reason)));
+    let mut failure =
+        Failure::new(reason, format!("{} answered {status}{detail}{region}{}", redacted(url), advice(reason)));
     failure.retry_after = retry_after;
     failure
 }

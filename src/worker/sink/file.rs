@@ -184,6 +184,20 @@ impl FileTarget {
         Ok(size)
     }
 
+    /// What becomes of an unfinished disk: with `keep`, it stays when its record says that it may go on. Whether it
+    /// stays.
+    pub(super) fn leave(wish: &Wish, keep: bool) -> bool {
+        let part = suffixed(&wish.path, ".part");
+        let journal = Journal::new(suffixed(&wish.path, ".part.json"));
+        if keep && journal.read().is_some() && part.exists() {
+            return true;
+        }
+        // What cannot be removed now is removed by the next attempt, which tells why it cannot.
+        let _ = journal.remove();
+        let _ = remove(&part);
+        false
+    }
+
     fn failure(&self, action: &str, error: &io::Error) -> Failure {
         Failure::target(action, &self.part, error)
     }

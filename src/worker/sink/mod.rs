@@ -139,6 +139,17 @@ impl Target {
     }
 }
 
+/// Clears up after a failed attempt: what is unfinished stays only with `keep`, and only if a later attempt can go on
+/// with it. Whether it can.
+#[must_use]
+pub fn leave(wish: &Wish, keep: bool) -> bool {
+    match wish.kind {
+        TargetKind::Filesystem => FileTarget::leave(wish, keep),
+        // A device has no room for a record, so the next attempt writes all of it again.
+        TargetKind::Block => false,
+    }
+}
+
 /// Refuses a disk whose first bytes are another format's: KubeVirt and `qemu-img resize` probe what they open.
 fn refuse_nested(beginning: &[u8]) -> Result<()> {
     let format = match inspect_prefix(beginning, None) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use reqwest::header::HeaderMap;
 use url::Url;
 use vmdisk_wire::Source as Spec;
 
@@ -16,6 +17,7 @@ use crate::unpack::Container;
 pub(super) struct HttpSource {
     object: Object,
     expectations: Vec<Expectation>,
+    path: Option<String>,
 }
 
 impl HttpSource {
@@ -28,6 +30,7 @@ impl HttpSource {
                 client: client.clone(),
                 implied: url.origin(),
                 url,
+                headers: HeaderMap::new(),
                 authorize,
                 // Sent as If-Match, so that a pinned attempt gets the same bytes or none.
                 identity: spec.pinned.clone().map_or(Identity::Unknown, Identity::Tag),
@@ -35,6 +38,7 @@ impl HttpSource {
                 ranges: true,
             },
             expectations: checksum(spec)?.into_iter().collect(),
+            path: spec.path.clone(),
         })
     }
 }
@@ -47,6 +51,7 @@ impl Source for HttpSource {
             digest: None,
             blobs: vec![Blob { object: self.object.clone(), expectations: self.expectations.clone() }],
             container: Container::Plain,
+            path: self.path.clone(),
         })
     }
 }
@@ -76,6 +81,5 @@ fn credentials(url: &mut Url, secret: &Secret) -> Result<Arc<dyn Authorize>> {
 
 /// Percent-decodes userinfo.
 fn decoded(text: &str) -> String {
-    let pair = format!("x={}", text.replace('+', "%2B"));
-    url::form_urlencoded::parse(pair.as_bytes()).next().map_or_else(String::new, |(_, value)| value.into_owned())
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }

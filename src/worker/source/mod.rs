@@ -2,6 +2,8 @@
 //! them, and in which blobs do they lie?
 
 mod http;
+mod registry;
+mod s3;
 mod secret;
 
 use async_trait::async_trait;
@@ -31,6 +33,8 @@ pub struct Resolved {
     pub blobs: Vec<Blob>,
     /// What an archive in a blob is part of.
     pub container: Container,
+    /// The file to look for in an archive, where the user's path has not named the blob itself.
+    pub path: Option<String>,
 }
 
 /// One blob.
@@ -56,9 +60,8 @@ pub fn open(spec: &Spec, client: &Client, secret: &Secret) -> Result<Option<Box<
     Ok(Some(match spec.source_type {
         SourceType::Blank => return Ok(None),
         SourceType::Http => Box::new(http::HttpSource::new(spec, client, secret)?),
-        SourceType::S3 | SourceType::Registry => {
-            return Err(Failure::new(Reason::BadJob, "not built yet"));
-        }
+        SourceType::S3 => Box::new(s3::S3Source::new(spec, client, secret)?),
+        SourceType::Registry => Box::new(registry::RegistrySource::new(spec, client, secret)?),
     }))
 }
 

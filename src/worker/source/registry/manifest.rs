@@ -1,0 +1,201 @@
+//! Manifests and indexes (OCI image specification 1.1, Docker manifest version 2 schema 2). Pure.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::failure::{Failure, Reason, Result};
+use crate::unpack::Container;
+
+/// The media types asked for.
+pub(super) const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
+    application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.docker.distribution.manifest.v2+json";
+
+/// Configurations of container images; anything else makes an artifact.
+const IMAGE_CONFIGS: [&str; 2] =
+    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+
+/// Disks as KubeVirt exports them.
+const KUBEVIRT_DISK: &str = "application/vnd.kubevirt.disk.";
+const KUBEVIRT_NAME: &str = "io.kubevirt.disk.name";
+const TITLE: &str = "org.opencontainers.image.title";
+
+/// A manifest or an index: both are JSON objects, and some registries mislabel them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Manifest {
+    #[serde(default)]
+    config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
+    #[serde(default)]
+    manifests: Vec<Descriptor>,
+}
+
+/// What names a blob.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Descriptor {
+    #[serde(default)]
+    media_type: String,
+    pub(super) digest: String,
+    pub(super) size: u64,
+    #[serde(default)]
+    platform: Option<Platform>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    #[serde(default)]
+    urls: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Platform {
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    architecture: String,
+}
+
+/// What a document leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next<'a> {
+    /// Another manifest, for this platform.
+    Manifest(&'a Descriptor),
+    /// The blobs to look into, in the order in which to look.
+    Blobs(Choice<'a>),
+}
+
+/// The blobs that may hold the disk.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Choice<'a> {
+    pub(super) blobs: Vec<&'a Descriptor>,
+    pub(super) container: Container,
+    /// The path to look for inside, when it has not named the blob itself.
+    pub(super) path: Option<String>,
+}
+
+impl Manifest {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
+        let manifest: Self =
+            serde_json::from_slice(bytes).map_err(|error| malformed(format!("is not one ({error})")))?;
+        if manifest.layers.is_empty() && manifest.manifests.is_empty() {
+            return Err(malformed(
+                "names no layers; it is empty, or of the first schema, which is not supported: push the image again",
+            ));
+        }
+        Ok(manifest)
+    }
+
+    /// What to read next for `architecture` (as Go calls it) and the `path` that the user names.
+    pub(super) fn next(&self, architecture: &str, path: Option<&str>) -> Result<Next<'_>> {
+        if self.layers.is_empty() {
+            return platform(&self.manifests, architecture).map(Next::Manifest);
+        }
+        let is_image = self.config.as_ref().is_some_and(|config| IMAGE_CONFIGS.contains(&config.media_type.as_str()));
+        let choice = if is_image {
+            Choice {
+                // Whatever an upper layer holds counts more than what lies below it.
+                blobs: self.layers.iter().rev().collect(),
+                container: Container::Layer,
+                path: path.map(str::to_owned),
+            }
+        } else {
+            artifact(&self.layers, path)?
+        };
+        if let Some(foreign) = choice.blobs.iter().find(|blob| !blob.urls.is_empty()) {
+            return Err(malformed(format!(
+                "keeps the layer {} at another server, which is not supported; push the image with all its layers",
+                foreign.digest
+            )));
+        }
+        Ok(Next::Blobs(choice))
+    }
+}
+
+impl Descriptor {
+    fn name(&self) -> &str {
+        [KUBEVIRT_NAME, TITLE]
+            .into_iter()
+            .find_map(|key| self.annotations.get(key))
+            .map_or(self.digest.as_str(), String::as_str)
+    }
+
+    fn is_called(&self, path: &str) -> bool {
+        self.digest == path
+            || [KUBEVIRT_NAME, TITLE]
+                .into_iter()
+                .any(|key| self.annotations.get(key).is_some_and(|name| name == path.trim_start_matches('/')))
+    }
+}
+
+/// The entry for Linux on `architecture`; one that says nothing of platforms, when it is the only one.
+fn platform<'a>(entries: &'a [Descriptor], architecture: &str) -> Result<&'a Descriptor> {
+    let exact = entries.iter().find(|entry| {
+        entry.platform.as_ref().is_some_and(|platform| platform.os == "linux" && platform.architecture == architecture)
+    });
+    let mut silent = entries.iter().filter(|entry| entry.platform.is_none());
+    let only = silent.next().filter(|_| silent.next().is_none());
+    exact.or(only).ok_or_else(|| {
+        let mut known: Vec<String> = entries
+            .iter()
+            .filter_map(|entry| entry.platform.as_ref())
+            // Build attestations are entries of an unknown platform.
+            .filter(|platform| platform.os != "unknown")
+            .map(|platform| format!("{}/{}", platform.os, platform.architecture))
+            .collect();
+        known.sort();
+        Failure::new(
+            Reason::NoPlatform,
+            format!(
+                "the image has no variant for linux/{architecture}, only for {}; push one",
+                if known.is_empty() { "no platform that is named".into() } else { known.join(", ") }
+            ),
+        )
+    })
+}
+
+/// The blob of an artifact that holds the disk.
+fn artifact<'a>(layers: &'a [Descriptor], path: Option<&str>) -> Result<Choice<'a>> {
+    let choose = |blob: &'a Descriptor, path: Option<&str>| Choice {
+        blobs: vec![blob],
+        container: Container::Plain,
+        path: path.map(str::to_owned),
+    };
+    if let Some(path) = path
+        && let Some(named) = layers.iter().find(|layer| layer.is_called(path))
+    {
+        return Ok(choose(named, None));
+    }
+    let disks: Vec<&Descriptor> = layers.iter().filter(|layer| layer.media_type.starts_with(KUBEVIRT_DISK)).collect();
+    match (disks.as_slice(), layers) {
+        ([disk], _) => Ok(choose(disk, path)),
+        ([], [only]) => Ok(choose(only, path)),
+        _ => {
+            let names: Vec<&str> = layers.iter().map(Descriptor::name).collect();
+            Err(Failure::new(
+                Reason::NoDisk,
+                format!("the artifact holds {}; name the one that is the disk in path", names.join(", ")),
+            ))
+        }
+    }
+}
+
+/// The processor that this program runs on, as Go and therefore registries call it.
+pub(super) fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+        other => other,
+    }
+}
+
+fn malformed(why: impl std::fmt::Display) -> Failure {
+    Failure::new(Reason::MalformedManifest, format!("the image's manifest {why}"))
+}
+
+#[cfg(test)]
+#[path = "manifest_tests.rs"]
+mod tests;

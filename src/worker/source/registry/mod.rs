@@ -1,0 +1,137 @@
+//! OCI registries: containerDisks, and artifacts of one blob.
+//!
+//! A thin reading client of its own (Distribution specification 1.1): what is fetched here is fetched by the same
+//! ranged, resuming, policy-bound reads as everything else, and every document and blob is checked against the digest
+//! that names it.
+
+mod credentials;
+mod manifest;
+mod reference;
+mod token;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
+use url::Url;
+use vmdisk_wire::Source as Spec;
+
+use self::manifest::{Manifest, Next};
+use self::reference::Reference;
+use self::token::RegistryAuth;
+use super::{Blob, Resolved, Secret, Source, checksum};
+use crate::digest::{Algorithm, Digest, Expectation};
+use crate::failure::{Failure, Reason, Result};
+use crate::http::{Authorize, Client, Identity, Object, read_all};
+
+/// The largest manifest that registries must take (Distribution specification, "Pushing Manifests").
+const MAX_MANIFEST: u64 = 4 << 20;
+
+/// An index of indexes of manifests is already odd.
+const MAX_INDEXES: usize = 3;
+
+/// An image in a registry.
+pub(super) struct RegistrySource {
+    client: Client,
+    reference: Reference,
+    api: Url,
+    authorize: Arc<dyn Authorize>,
+    path: Option<String>,
+    checksum: Option<Expectation>,
+}
+
+impl RegistrySource {
+    pub(super) fn new(spec: &Spec, client: &Client, secret: &Secret) -> Result<Self> {
+        let mut reference = Reference::parse(&spec.url)?;
+        client.policy().check_url(&reference.policy_url()?)?;
+        if let (None, Some(pinned)) = (&reference.digest, &spec.pinned) {
+            reference.digest = Some(
+                Digest::parse(pinned).map_err(|message| Failure::new(Reason::BadJob, format!("pinned: {message}")))?,
+            );
+        }
+        let https = reference.api(false)?;
+        let plain = https.host().is_some_and(|host| client.policy().plain_registry(&host));
+        let api = reference.api(plain)?;
+        let credentials = credentials::choose(secret, &reference.host, &reference.repository)?;
+        let authorize = RegistryAuth::new(client, &api, &reference.repository, credentials)?;
+        Ok(Self {
+            client: client.clone(),
+            api,
+            authorize: Arc::new(authorize),
+            path: spec.path.clone(),
+            checksum: checksum(spec)?,
+            reference,
+        })
+    }
+
+    fn object(&self, kind: &str, name: &str) -> Result<Object> {
+        let url = self
+            .api
+            .join(&format!("{kind}/{name}"))
+            .map_err(|error| Failure::new(Reason::InvalidUrl, format!("{name} is no name: {error}")))?;
+        Ok(Object {
+            client: self.client.clone(),
+            url,
+            headers: HeaderMap::new(),
+            authorize: Arc::clone(&self.authorize),
+            implied: self.api.origin(),
+            identity: Identity::Unknown,
+            size: None,
+            ranges: true,
+        })
+    }
+
+    /// A manifest by tag or digest, with the digest of what came.
+    async fn manifest(&self, name: &str, promised: Option<&Digest>) -> Result<(Manifest, Digest)> {
+        let mut object = self.object("manifests", name)?;
+        object.headers.insert(ACCEPT, HeaderValue::from_static(manifest::ACCEPTED));
+        let bytes = read_all(object, MAX_MANIFEST).await?;
+        let algorithm = promised.map_or(Algorithm::Sha256, Digest::algorithm);
+        let found = Digest::of(algorithm, &bytes);
+        if let Some(promised) = promised.filter(|promised| **promised != found) {
+            return Err(Failure::new(
+                Reason::DigestMismatch,
+                format!("the registry sent a manifest with the digest {found} for {promised}"),
+            ));
+        }
+        Ok((Manifest::parse(&bytes)?, found))
+    }
+
+    fn blob(&self, descriptor: &manifest::Descriptor) -> Result<Blob> {
+        let digest = parse_digest(&descriptor.digest)?;
+        let mut object = self.object("blobs", &digest.to_string())?;
+        object.identity = Identity::Addressed;
+        object.size = Some(descriptor.size);
+        let by_manifest = Expectation { promised_by: "the manifest", digest };
+        Ok(Blob { object, expectations: [Some(by_manifest), self.checksum.clone()].into_iter().flatten().collect() })
+    }
+}
+
+#[async_trait]
+impl Source for RegistrySource {
+    async fn resolve(&self) -> Result<Resolved> {
+        let pinned = self.reference.digest.as_ref();
+        let name = pinned.map_or_else(|| self.reference.tag.clone(), ToString::to_string);
+        let (mut manifest, digest) = self.manifest(&name, pinned).await?;
+        for _ in 0..MAX_INDEXES {
+            let inner = match manifest.next(manifest::architecture(), self.path.as_deref())? {
+                Next::Blobs(choice) => {
+                    let blobs = choice.blobs.into_iter().map(|blob| self.blob(blob)).collect::<Result<_>>()?;
+                    return Ok(Resolved {
+                        digest: Some(digest.to_string()),
+                        blobs,
+                        container: choice.container,
+                        path: choice.path,
+                    });
+                }
+                Next::Manifest(descriptor) => parse_digest(&descriptor.digest)?,
+            };
+            (manifest, _) = self.manifest(&inner.to_string(), Some(&inner)).await?;
+        }
+        Err(Failure::new(Reason::MalformedManifest, "the image's index leads to indexes without end"))
+    }
+}
+
+fn parse_digest(text: &str) -> Result<Digest> {
+    Digest::parse(text).map_err(|message| Failure::new(Reason::MalformedManifest, format!("the manifest: {message}")))
+}

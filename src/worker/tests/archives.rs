@@ -1,0 +1,100 @@
+//! Archives: which file is the disk, and what is refused.
+
+use std::path::Path;
+use std::process::Command;
+
+use vmdisk_wire::{ExitClass, Format};
+
+use crate::server::Server;
+use crate::support::{Bench, assert_disk, run};
+
+const SIZE: usize = 5 << 20;
+
+/// The archive that `tar` makes of files in `bench`.
+fn tar(bench: &Bench, arguments: &[&str], files: &[&str]) -> Vec<u8> {
+    let archive = bench.path("archive.tar");
+    let mut command = Command::new("tar");
+    run(command.arg("-C").arg(bench.directory.path()).arg("-cf").arg(&archive).args(arguments).args(files));
+    std::fs::read(archive).unwrap()
+}
+
+#[test]
+fn the_only_file_of_an_archive_is_the_disk() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = bench.raw("some.raw", SIZE);
+    let long = format!("{}/{}", "d".repeat(120), "f".repeat(140));
+    std::fs::create_dir(bench.path(&"d".repeat(120))).unwrap();
+    std::fs::copy(bench.path("some.raw"), bench.path(&long)).unwrap();
+    for format in ["--format=gnu", "--format=pax", "--format=ustar"] {
+        for file in ["some.raw", "./some.raw", &long] {
+            if format == "--format=ustar" && file == long {
+                // This one has no way to say such a name.
+                continue;
+            }
+            let archive = tar(&bench, &[format], &[file]);
+            bench.fetch(&server.serve("/a", archive), &[]).done();
+            assert_disk(&bench.output(), &disk);
+        }
+    }
+}
+
+#[test]
+fn a_compressed_image_in_a_compressed_archive() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = bench.raw("raw", SIZE);
+    let image = bench.convert("raw", "qcow2", &[]);
+    std::fs::write(bench.path("disk.qcow2.zst"), zstd::encode_all(&image[..], 1).unwrap()).unwrap();
+    let archive = zstd::encode_all(&tar(&bench, &[], &["disk.qcow2.zst"])[..], 1).unwrap();
+    let run = bench.fetch(&server.serve("/a", archive), &[]).done();
+    assert_disk(&bench.output(), &disk);
+    assert_eq!(run.report.source.format, Some(Format::Qcow2));
+}
+
+#[test]
+fn among_several_files_the_user_chooses() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = bench.raw("one.raw", SIZE);
+    std::fs::write(bench.path("notes.txt"), "read me").unwrap();
+    let url = server.serve("/a", tar(&bench, &[], &["notes.txt", "one.raw"]));
+    bench.fetch(&url, &[]).failed(ExitClass::Malformed, "NoDisk", "both notes.txt and one.raw");
+    bench.fetch(&url, &["--path", "/one.raw"]).done();
+    assert_disk(&bench.output(), &disk);
+    bench.fetch(&url, &["--path", "two.raw"]).failed(ExitClass::Malformed, "NoDisk", "two.raw");
+}
+
+#[test]
+fn links_sparse_members_and_archives_in_archives_are_refused() {
+    let (bench, server) = (Bench::new(), Server::start());
+    bench.raw("raw", SIZE);
+    std::fs::create_dir(bench.path("disk")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", bench.path("disk/link")).unwrap();
+    let url = server.serve("/a", tar(&bench, &[], &["disk"]));
+    bench.fetch(&url, &[]).failed(ExitClass::Malformed, "UnsupportedImage", "is a symbolic link");
+    std::fs::remove_file(bench.path("disk/link")).unwrap();
+
+    std::fs::hard_link(bench.path("raw"), bench.path("disk/hard")).unwrap();
+    let url = server.serve("/a", tar(&bench, &[], &["raw", "disk/hard"]));
+    bench.fetch(&url, &["--path", "disk/hard"]).failed(ExitClass::Malformed, "UnsupportedImage", "is a hard link");
+
+    let sparse = std::fs::File::create(bench.path("sparse")).unwrap();
+    sparse.set_len(SIZE as u64).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"x", 4 << 20).unwrap();
+    for format in ["--format=gnu", "--format=pax"] {
+        let url = server.serve("/a", tar(&bench, &["--sparse", format], &["sparse"]));
+        bench.fetch(&url, &[]).failed(ExitClass::Malformed, "UnsupportedImage", "sparse tar member");
+    }
+
+    std::fs::write(bench.path("inner.tar"), tar(&bench, &[], &["raw"])).unwrap();
+    let url = server.serve("/a", tar(&bench, &[], &["inner.tar"]));
+    bench.fetch(&url, &[]).failed(ExitClass::Malformed, "UnsupportedImage", "archive in an archive");
+    assert!(!Path::new(&bench.output()).exists());
+}
+
+#[test]
+fn an_archive_that_ends_early_is_malformed() {
+    let (bench, server) = (Bench::new(), Server::start());
+    bench.raw("raw", SIZE);
+    let archive = tar(&bench, &[], &["raw"]);
+    let url = server.serve("/a", archive[..archive.len() / 2].to_vec());
+    bench.fetch(&url, &[]).failed(ExitClass::Malformed, "MalformedArchive", "ends in the middle");
+}

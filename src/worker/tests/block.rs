@@ -1,0 +1,167 @@
+//! Block devices: loop devices on files full of garbage. Needs root, as the tests of the whole project do.
+
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use vmdisk_wire::{ExitClass, Job, Limits, Operation, SCHEMA_VERSION, Source, SourceType, Target, TargetKind};
+
+use crate::server::{Fault, Resource, Server};
+use crate::support::{Bench, patterned, run};
+
+/// A loop device; it goes with the value.
+struct Loop {
+    device: PathBuf,
+    backing: PathBuf,
+}
+
+impl Loop {
+    /// A device of `size` bytes, each of them 0xa5.
+    fn dirty(bench: &Bench, size: usize, arguments: &[&str]) -> Self {
+        assert!(rustix::process::geteuid().is_root(), "run this test as root: it makes loop devices");
+        let backing = bench.path("backing");
+        std::fs::write(&backing, vec![0xa5; size]).unwrap();
+        let mut command = Command::new("losetup");
+        let device = run(command.args(["--find", "--show"]).args(arguments).arg(&backing));
+        Self { device: device.trim().into(), backing }
+    }
+
+    /// What the device holds, past every cache.
+    fn content(&self) -> Vec<u8> {
+        run(Command::new("blockdev").arg("--flushbufs").arg(&self.device));
+        std::fs::read(&self.device).unwrap()
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        // A device that stays shows itself in the next run's losetup; a panic in here would hide the first one.
+        let _ = Command::new("losetup").arg("--detach").arg(&self.device).status();
+    }
+}
+
+fn job(server: &Server, path: &str, device: &Path) -> Job {
+    let url = server.url(path);
+    Job {
+        schema_version: SCHEMA_VERSION,
+        operation: Operation::Fill,
+        source: Source {
+            source_type: SourceType::Http,
+            url,
+            format: vmdisk_wire::Format::Auto,
+            path: None,
+            checksum: None,
+            region: None,
+            pinned: None,
+            secret: false,
+        },
+        target: Some(Target {
+            kind: TargetKind::Block,
+            path: device.to_str().unwrap().into(),
+            requested_bytes: None,
+            overhead_per_mille: 0,
+        }),
+        limits: Limits { allowed_sources: vec![server.url("")], scratch_bytes: Some(1 << 30), ..Limits::default() },
+    }
+}
+
+#[track_caller]
+fn assert_device(device: &Loop, disk: &[u8]) {
+    let found = device.content();
+    let differing = found.iter().zip(disk).position(|(a, b)| a != b);
+    assert_eq!(differing, None, "first difference");
+    let dirt = found[disk.len()..].iter().position(|byte| *byte != 0);
+    assert_eq!(dirt, None, "zeros behind the image");
+}
+
+#[test]
+fn a_dirty_device_ends_with_the_image_and_zeros() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = bench.raw("raw", 24 << 20);
+    // The last unit of the writer is cut by the device's end.
+    let device = Loop::dirty(&bench, (40 << 20) + 4096 + 512, &[]);
+    for (path, image) in [
+        ("/raw", disk.clone()),
+        ("/qcow2", bench.convert("raw", "qcow2", &[])),
+        ("/small", bench.convert("raw", "qcow2", &["-o", "cluster_size=512"])),
+        ("/zst", zstd::encode_all(&disk[..], 1).unwrap()),
+    ] {
+        server.serve(path, image);
+        let garbage = vec![0x5a; 40 << 20];
+        std::fs::File::options().write(true).open(&device.device).unwrap().write_all_at(&garbage, 0).unwrap();
+        bench.job(&job(&server, path, &device.device)).done();
+        assert_device(&device, &disk);
+    }
+    // Holes of the image are holes of the volume.
+    let blocks = std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&device.backing).unwrap());
+    assert!(blocks * 512 < (24 << 20), "{blocks}");
+}
+
+#[test]
+fn a_device_of_4_kib_sectors() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned((5 << 20) + 512);
+    let device = Loop::dirty(&bench, 12 << 20, &["--sector-size", "4096"]);
+    server.serve("/d", disk.clone());
+    bench.job(&job(&server, "/d", &device.device)).done();
+    assert_device(&device, &disk);
+}
+
+#[test]
+fn a_format_for_qemu_img_on_a_dirty_device() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = bench.raw("raw", 24 << 20);
+    let device = Loop::dirty(&bench, 40 << 20, &[]);
+    let url = server.serve("/vmdk", bench.convert("raw", "vmdk", &["-o", "subformat=streamOptimized"]));
+    let output = device.device.to_str().unwrap();
+    bench.run(&["fetch", "--json", "--url", &url, "--output", output], &[]).done();
+    assert_device(&device, &disk);
+}
+
+#[test]
+fn an_attempt_after_a_broken_one() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(24 << 20);
+    let device = Loop::dirty(&bench, 40 << 20, &[]);
+    let faults = [Fault::Cut(9_000_001)].into();
+    server.put("/d", Resource { body: disk.clone().into(), faults, ..Resource::default() });
+    let job = job(&server, "/d", &device.device);
+    let first = bench.job(&job).failed(ExitClass::Transient, "Connection", "cannot be resumed");
+    assert!(!first.report.resumable);
+    bench.job(&job).done();
+    assert_device(&device, &disk);
+}
+
+#[test]
+fn what_does_not_fit_touches_nothing() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let device = Loop::dirty(&bench, 4 << 20, &[]);
+    server.serve("/d", patterned((4 << 20) + 512));
+    let run = bench.job(&job(&server, "/d", &device.device));
+    run.failed(ExitClass::DoesNotFit, "DoesNotFit", "the device has 4Mi; request at least 5Mi");
+    assert!(device.content().iter().all(|byte| *byte == 0xa5));
+}
+
+#[test]
+fn a_blank_device_and_a_finished_one() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let device = Loop::dirty(&bench, 4 << 20, &[]);
+    let mut job = job(&server, "/", &device.device);
+    job.operation = Operation::Finish;
+    bench.job(&job).done();
+    assert!(device.content().iter().all(|byte| *byte == 0xa5), "finishing changes nothing");
+    job.operation = Operation::Fill;
+    job.source.source_type = SourceType::Blank;
+    bench.job(&job).done();
+    assert_device(&device, &[]);
+}
+
+#[test]
+fn what_is_no_device_is_told() {
+    let (bench, server) = (Bench::new(), Server::start());
+    std::fs::write(bench.path("file"), "x").unwrap();
+    server.serve("/d", patterned(1 << 20));
+    bench.job(&job(&server, "/d", &bench.path("file"))).failed(ExitClass::BadJob, "BadJob", "no block device");
+    let run = bench.job(&job(&server, "/d", &bench.path("nothing")));
+    run.failed(ExitClass::TargetIo, "DeviceNotWritable", "failed to open the device");
+}

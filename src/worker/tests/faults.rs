@@ -1,0 +1,104 @@
+//! Connections that break, objects that change, servers that know no ranges.
+
+use vmdisk_wire::ExitClass;
+
+use crate::server::{Fault, Resource, Server};
+use crate::support::{Bench, assert_disk, patterned};
+
+const SIZE: usize = 9 << 20;
+
+fn resource(disk: &[u8], etag: Option<&str>, faults: Vec<Fault>) -> Resource {
+    Resource { body: disk.to_vec().into(), etag: etag.map(str::to_owned), faults: faults.into(), ..Resource::default() }
+}
+
+#[test]
+fn a_broken_connection_goes_on_where_it_stopped() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(SIZE);
+    server.put("/d", resource(&disk, Some("\"a\""), vec![Fault::Cut(1_000_000), Fault::Cut(2_000_001), Fault::Cut(0)]));
+    let run = bench.fetch(&server.url("/d"), &[]).done();
+    assert_disk(&bench.output(), &disk);
+    assert_eq!(run.report.bytes_fetched, SIZE as u64, "no byte is paid twice");
+    let seen = server.seen("/d");
+    assert_eq!(seen.len(), 4);
+    assert_eq!((seen[0].header("range"), seen[0].header("if-match")), ("", ""));
+    for later in &seen[1..] {
+        assert_eq!(later.header("if-match"), "\"a\"");
+        assert!(later.header("range").starts_with("bytes="), "{later:?}");
+    }
+}
+
+#[test]
+fn without_a_strong_etag_what_broke_is_not_patched_together() {
+    for etag in [None, Some("W/\"a\"")] {
+        let (bench, server) = (Bench::new(), Server::start());
+        let disk = patterned(SIZE);
+        server.put("/d", resource(&disk, etag, vec![Fault::Cut(1_000_000)]));
+        let run = bench.fetch(&server.url("/d"), &[]);
+        run.failed(ExitClass::Transient, "Connection", "no strong ETag");
+        assert_eq!(server.seen("/d").len(), 1);
+        // Nothing was consumed yet: then it simply starts again.
+        server.put("/d", resource(&disk, etag, vec![Fault::Cut(0)]));
+        bench.fetch(&server.url("/d"), &[]).done();
+        assert_disk(&bench.output(), &disk);
+    }
+}
+
+#[test]
+fn a_new_etag_after_a_break_ends_the_attempt() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(SIZE);
+    let replaced = Fault::CutAndReplace(1_000_000, vec![7; SIZE].into(), "\"b\"".into());
+    server.put("/d", resource(&disk, Some("\"a\""), vec![replaced]));
+    let run = bench.fetch(&server.url("/d"), &[]);
+    run.failed(ExitClass::Transient, "SourceChanged", "412");
+    assert!(!bench.output().exists());
+    // A server that ignores If-Match gives itself away by the new tag.
+    let other = server.url("/other");
+    server.put("/other", resource(&disk, Some("\"b\""), Vec::new()));
+    let redirect = Fault::Answer(302, vec![("location", other)], String::new());
+    server.put("/d", resource(&disk, Some("\"a\""), vec![Fault::Cut(1_000_000), redirect]));
+    bench.fetch(&server.url("/d"), &[]).failed(ExitClass::Transient, "SourceChanged", "");
+}
+
+#[test]
+fn a_server_that_ignores_ranges_sends_all_again_and_the_disk_is_right() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(SIZE);
+    let mut stubborn = resource(&disk, Some("\"a\""), vec![Fault::Cut(3_000_000)]);
+    stubborn.ignores_ranges = true;
+    server.put("/d", stubborn.clone());
+    let run = bench.fetch(&server.url("/d"), &[]).done();
+    assert_disk(&bench.output(), &disk);
+    assert!(run.report.bytes_fetched > SIZE as u64, "what was paid is told");
+    // One that says so beforehand is not asked.
+    stubborn.faults = [Fault::Cut(3_000_000)].into();
+    stubborn.headers = vec![(axum::http::header::ACCEPT_RANGES, "none".into())];
+    server.put("/d", stubborn);
+    bench.fetch(&server.url("/d"), &[]).failed(ExitClass::Transient, "Connection", "knows no ranges");
+}
+
+#[test]
+fn overload_is_waited_out_as_long_as_the_server_asks() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(1 << 20);
+    let busy = |status, after: &str| Fault::Answer(status, vec![("retry-after", after.into())], String::new());
+    server.put("/d", resource(&disk, Some("\"a\""), vec![busy(429, "1"), busy(503, "0")]));
+    let started = std::time::Instant::now();
+    bench.fetch(&server.url("/d"), &[]).done();
+    assert!(started.elapsed() >= std::time::Duration::from_secs(1), "Retry-After is heeded");
+    assert_disk(&bench.output(), &disk);
+    // Longer than an attempt waits: the controller is told.
+    server.put("/d", resource(&disk, None, vec![busy(429, "3600")]));
+    let run = bench.fetch(&server.url("/d"), &[]).failed(ExitClass::Transient, "Throttled", "429");
+    assert_eq!(run.report.retry_after_seconds, Some(3600));
+}
+
+#[test]
+fn a_body_shorter_than_its_length_is_no_disk() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(1 << 20);
+    server.put("/d", resource(&disk, None, vec![Fault::Cut(500_000); 8]));
+    bench.fetch(&server.url("/d"), &[]).failed(ExitClass::Transient, "Connection", "");
+    assert!(!bench.output().exists());
+}

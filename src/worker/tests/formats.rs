@@ -1,0 +1,221 @@
+//! Every format, wrapped and unwrapped, against what `qemu-img` makes of it.
+
+use std::process::Command;
+
+use vmdisk_wire::{ExitClass, Format};
+
+use crate::server::Server;
+use crate::support::{Bench, assert_disk, noise, run};
+
+const SIZE: usize = 24 << 20;
+
+/// Serves `image`, fetches it, and compares the disk with the one that it was made of.
+#[track_caller]
+fn check(bench: &Bench, server: &Server, image: Vec<u8>, disk: &[u8], format: Format, what: &str) {
+    let fetched = image.len() as u64;
+    let run = bench.fetch(&server.serve("/image", image), &[]).done();
+    assert_disk(&bench.output(), disk);
+    assert_eq!(run.report.source.format, Some(format), "{what}");
+    assert_eq!(run.report.source.virtual_size, Some(disk.len() as u64), "{what}");
+    assert_eq!(run.report.bytes_fetched, fetched, "{what}: each byte is paid once");
+    std::fs::remove_file(bench.output()).unwrap();
+}
+
+#[test]
+fn qcow2_of_every_layout_that_qemu_img_writes() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = bench.raw("raw", SIZE);
+    for options in [
+        &[][..],
+        &["-c"],
+        &["-c", "-o", "compression_type=zstd"],
+        &["-o", "compat=0.10"],
+        &["-o", "cluster_size=4k"],
+        &["-o", "cluster_size=512"],
+        &["-o", "cluster_size=2M"],
+        &["-o", "preallocation=metadata"],
+        &["-o", "preallocation=full"],
+        &["-o", "lazy_refcounts=on"],
+        &["-W", "-m", "16"],
+    ] {
+        let image = bench.convert("raw", "qcow2", options);
+        check(&bench, &server, image, &disk, Format::Qcow2, &format!("{options:?}"));
+    }
+}
+
+#[test]
+fn qcow2_that_cannot_be_decoded_in_one_pass_is_staged() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let mut disk = bench.raw("raw", SIZE);
+    bench.convert("raw", "qcow2", &["-o", "cluster_size=512"]);
+    let image = bench.path("image.qcow2");
+    // The grown L1 table moves to the end of the file.
+    run(Command::new("qemu-img").args(["resize", "-q"]).arg(&image).arg("6G"));
+    let grown = std::fs::read(&image).unwrap();
+    let server_url = server.serve("/image", grown);
+    bench.fetch(&server_url, &[]).done();
+    disk.truncate(SIZE);
+    let head = {
+        let mut head = vec![0; SIZE];
+        std::os::unix::fs::FileExt::read_exact_at(&std::fs::File::open(bench.output()).unwrap(), &mut head, 0).unwrap();
+        head
+    };
+    assert!(head == disk);
+    assert_eq!(std::fs::metadata(bench.output()).unwrap().len(), 6 << 30);
+    assert!(!bench.files().iter().any(|name| name.contains("staged")), "{:?}", bench.files());
+}
+
+#[test]
+fn formats_that_qemu_img_converts() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = bench.raw("raw", SIZE);
+    for (name, options, format) in [
+        ("vmdk", &[][..], Format::Vmdk),
+        ("vmdk", &["-o", "subformat=streamOptimized"], Format::Vmdk),
+        ("vdi", &[], Format::Vdi),
+        ("vdi", &["-o", "static=on"], Format::Vdi),
+        ("vhdx", &[], Format::Vhdx),
+        ("vpc", &["-o", "force_size=on"], Format::Vhd),
+        ("vpc", &["-o", "subformat=fixed,force_size=on"], Format::Vhd),
+    ] {
+        let image = bench.convert("raw", name, options);
+        check(&bench, &server, image, &disk, format, &format!("{name} {options:?}"));
+    }
+}
+
+#[test]
+fn compressions_by_content_nested_and_in_parts() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = bench.raw("raw", SIZE);
+    let qcow2 = bench.convert("raw", "qcow2", &[]);
+    let pack = |program: &[&str], data: &[u8]| {
+        let file = bench.path("packed");
+        std::fs::write(&file, data).unwrap();
+        let output = Command::new(program[0]).args(&program[1..]).arg(&file).output().unwrap();
+        assert!(output.status.success(), "{program:?}; is it installed?");
+        output.stdout
+    };
+    let (half, rest) = disk.split_at(SIZE / 2);
+    for (what, image, format) in [
+        ("gzip", pack(&["gzip", "-1c"], &disk), Format::Raw),
+        ("gzip, two members", [pack(&["gzip", "-1c"], half), pack(&["gzip", "-1c"], rest)].concat(), Format::Raw),
+        ("xz", pack(&["xz", "-0c"], &qcow2), Format::Qcow2),
+        ("xz, two streams", [pack(&["xz", "-0c"], half), pack(&["xz", "-0c"], rest)].concat(), Format::Raw),
+        ("bzip2", pack(&["bzip2", "-1c"], &qcow2), Format::Qcow2),
+        ("bzip2, two streams", [pack(&["bzip2", "-1c"], half), pack(&["bzip2", "-1c"], rest)].concat(), Format::Raw),
+        ("xz in gzip", pack(&["gzip", "-1c"], &pack(&["xz", "-0c"], &qcow2)), Format::Qcow2),
+        ("zstd", zstd::encode_all(&disk[..], 1).unwrap(), Format::Raw),
+        (
+            "zstd, skippable frame first, two frames",
+            {
+                let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0][..], b"note"].concat();
+                [skippable, zstd::encode_all(half, 1).unwrap(), zstd::encode_all(rest, 1).unwrap()].concat()
+            },
+            Format::Raw,
+        ),
+    ] {
+        check(&bench, &server, image, &disk, format, what);
+    }
+}
+
+#[test]
+fn a_damaged_compressed_stream_is_malformed_and_leaves_nothing() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = bench.raw("raw", 4 << 20);
+    std::fs::remove_file(bench.path("raw")).unwrap();
+    for (name, mut image) in [("gzip", gzip(&disk)), ("zstd", zstd::encode_all(&disk[..], 1).unwrap())] {
+        let cut = image[..image.len() / 2].to_vec();
+        let message = format!("the {name} stream is damaged");
+        let run = bench.fetch(&server.serve("/image", cut), &[]);
+        run.failed(ExitClass::Malformed, "MalformedArchive", &message);
+        // A zstd frame need not have a checksum, so only gzip is sure to notice.
+        if name == "gzip" {
+            let middle = image.len() / 2;
+            image[middle..middle + 40].fill(0x55);
+            let run = bench.fetch(&server.serve("/image", image), &[]);
+            run.failed(ExitClass::Malformed, "MalformedArchive", &message);
+        }
+    }
+    assert!(bench.files().is_empty(), "{:?}", bench.files());
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_its_header() {
+    let (bench, server) = (Bench::new(), Server::start());
+    bench.raw("raw", SIZE);
+    for format in ["qcow2", "vmdk", "vdi", "vhdx"] {
+        let image = bench.convert("raw", format, &[]);
+        let length = image.len() as u64;
+        let run = bench.fetch(&server.serve("/image", image), &["--size", &(20 << 20).to_string()]);
+        let run = run.failed(ExitClass::DoesNotFit, "DoesNotFit", "the disk has 24Mi, the volume offers 20Mi");
+        assert!(run.report.bytes_fetched < length, "{format}: refused before all of it was fetched");
+        assert_eq!(run.report.bytes_written, 0);
+    }
+    // Nothing but its end tells how long this one is.
+    let endless = gzip(&vec![0; 64 << 20]);
+    let run = bench.fetch(&server.serve("/image", endless), &["--size", &(20 << 20).to_string()]);
+    run.failed(ExitClass::DoesNotFit, "DoesNotFit", "the disk has at least");
+}
+
+fn gzip(data: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, data).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn a_declared_format_must_be_the_one_that_is_there() {
+    let (bench, server) = (Bench::new(), Server::start());
+    bench.raw("raw", 4 << 20);
+    let image = bench.convert("raw", "qcow2", &[]);
+    let url = server.serve("/image", image);
+    bench.fetch(&url, &["--format", "qcow2"]).done();
+    for format in ["raw", "vmdk"] {
+        bench.fetch(&url, &["--format", format]).failed(ExitClass::Malformed, "FormatMismatch", "qcow2");
+    }
+}
+
+#[test]
+fn a_disk_that_begins_like_another_format_is_refused() {
+    let (bench, server) = (Bench::new(), Server::start());
+    bench.raw("raw", 4 << 20);
+    // A qcow2 image that holds a qcow2 image: whoever opens the disk next would probe the inner one.
+    let inner = bench.convert("raw", "qcow2", &[]);
+    std::fs::write(bench.path("inner"), &inner).unwrap();
+    let outer = bench.convert("inner", "qcow2", &[]);
+    let run = bench.fetch(&server.serve("/image", outer), &[]);
+    run.failed(ExitClass::Malformed, "NestedImage", "begins like a qcow2 image");
+    assert!(!bench.output().exists());
+}
+
+#[test]
+fn an_image_that_names_another_file_is_refused() {
+    let (bench, server) = (Bench::new(), Server::start());
+    std::fs::write(bench.path("base"), noise(1 << 20, 1)).unwrap();
+    let overlay = bench.path("overlay");
+    run(Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
+        .arg(bench.path("base"))
+        .arg(&overlay));
+    let url = server.serve("/image", std::fs::read(&overlay).unwrap());
+    bench.fetch(&url, &[]).failed(ExitClass::Malformed, "BackingFile", "qemu-img convert");
+    run(Command::new("qemu-img")
+        .args(["create", "-q", "-f", "vmdk", "-o", "subformat=monolithicFlat"])
+        .arg(bench.path("flat"))
+        .arg("1M"));
+    let url = server.serve("/image", std::fs::read(bench.path("flat")).unwrap());
+    bench.fetch(&url, &[]).failed(ExitClass::Malformed, "ExternalExtent", "");
+}
+
+#[test]
+fn an_inspection_reads_the_beginning_alone() {
+    let (bench, server) = (Bench::new(), Server::start());
+    bench.raw("raw", SIZE);
+    let image = bench.convert("raw", "qcow2", &[]);
+    let length = image.len() as u64;
+    let url = server.serve("/image", image);
+    let run = bench.run(&["inspect", "--json", "--url", &url], &[]).done();
+    assert_eq!((run.report.source.format, run.report.source.virtual_size), (Some(Format::Qcow2), Some(SIZE as u64)));
+    assert_eq!(run.report.source.size, Some(length));
+    assert!(run.report.bytes_fetched < length);
+}

@@ -1,0 +1,235 @@
+//! The worker as a pod runs it: jobs, policy, dirty volumes, retries.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+
+use vmdisk_wire::{ExitClass, Format, Job, Limits, Operation, SCHEMA_VERSION, Source, SourceType, Target, TargetKind};
+
+use crate::server::{Fault, Resource, Server};
+use crate::support::{Bench, assert_disk, patterned};
+
+const SIZE: usize = 100 << 20;
+
+/// A job that fills the directory `target` of the bench from the server.
+fn job(bench: &Bench, server: &Server, path: &str) -> Job {
+    let target = bench.path("target");
+    std::fs::create_dir_all(&target).unwrap();
+    Job {
+        schema_version: SCHEMA_VERSION,
+        operation: Operation::Fill,
+        source: Source {
+            source_type: SourceType::Http,
+            url: server.url(path),
+            format: Format::Auto,
+            path: None,
+            checksum: None,
+            region: None,
+            pinned: None,
+            secret: false,
+        },
+        target: Some(Target {
+            kind: TargetKind::Filesystem,
+            path: target.to_str().unwrap().into(),
+            requested_bytes: Some(512 << 20),
+            overhead_per_mille: 60,
+        }),
+        limits: Limits { allowed_sources: vec![server.url("")], ..Limits::default() },
+    }
+}
+
+fn disk_of(bench: &Bench) -> PathBuf {
+    bench.path("target/disk.img")
+}
+
+fn files(bench: &Bench) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(bench.path("target"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_volume_holds_a_disk_grown_to_its_room_that_belongs_to_qemu() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(5 << 20);
+    server.serve("/d", disk.clone());
+    bench.job(&job(&bench, &server, "/d")).done();
+    assert_disk(&disk_of(&bench), &disk);
+    let found = std::fs::metadata(disk_of(&bench)).unwrap();
+    // 512 MiB / 1.06, rounded down.
+    assert_eq!(found.len(), 483 << 20);
+    assert_eq!(found.permissions().mode() & 0o777, 0o660);
+    assert!(rustix::process::geteuid().is_root(), "run this test as root: it looks at owners");
+    assert_eq!((found.uid(), found.gid()), (107, 107));
+    assert!(found.blocks() * 512 < (6 << 20), "sparse");
+    assert_eq!(files(&bench), ["disk.img"]);
+}
+
+#[test]
+fn the_policy_decides_before_any_connection() {
+    let (bench, server) = (Bench::new(), Server::start());
+    server.serve("/d", patterned(1 << 20));
+    let mut job = job(&bench, &server, "/d");
+    job.limits.allowed_sources = Vec::new();
+    bench.job(&job).failed(ExitClass::Denied, "SourceNotAllowed", "loopback");
+    job.source.url = job.source.url.replace("127.0.0.1", "localhost");
+    bench.job(&job).failed(ExitClass::Denied, "SourceNotAllowed", "loopback");
+    job.limits.allowed_sources = vec!["https://images.example.com/lab".into()];
+    bench.job(&job).failed(ExitClass::Denied, "SourceNotAllowed", "https://images.example.com:443/lab");
+    assert!(server.seen("/d").is_empty());
+    job.limits.allowed_sources = vec!["images.example.com".into()];
+    bench.job(&job).failed(ExitClass::BadJob, "BadJob", "scheme://host");
+}
+
+#[test]
+fn a_redirect_to_where_the_policy_does_not_lead_is_refused() {
+    let (bench, server, other) = (Bench::new(), Server::start(), Server::start());
+    other.serve("/d", patterned(1 << 20));
+    let faults = vec![Fault::Answer(302, vec![("location", other.url("/d"))], String::new()); 2].into();
+    server.put("/d", Resource { faults, ..Resource::default() });
+    let mut job = job(&bench, &server, "/d");
+    bench.job(&job).failed(ExitClass::Denied, "SourceNotAllowed", &other.url("/d"));
+    assert!(other.seen("/d").is_empty());
+    job.limits.allowed_sources.push(other.url("/d"));
+    bench.job(&job).done();
+}
+
+#[test]
+fn a_dirty_volume_ends_with_the_right_disk() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(5 << 20);
+    server.serve("/d", disk.clone());
+    let job = job(&bench, &server, "/d");
+    let full = vec![0xff; 500 << 20];
+    for stale in ["disk.img", "disk.img.part"] {
+        std::fs::write(bench.path("target").join(stale), &full).unwrap();
+    }
+    std::fs::write(
+        bench.path("target/disk.img.part.json"),
+        "{\"identity\": \"\\\"v1\\\"\", \"size\": 5, \"bytes\": 5}",
+    )
+    .unwrap();
+    bench.job(&job).done();
+    assert_disk(&disk_of(&bench), &disk);
+    assert_eq!(files(&bench), ["disk.img"]);
+}
+
+#[test]
+fn a_raw_image_goes_on_in_a_later_attempt() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(SIZE);
+    let breaking = |etag: &str, faults: Vec<Fault>| Resource {
+        body: disk.clone().into(),
+        etag: Some(etag.into()),
+        faults: faults.into(),
+        ..Resource::default()
+    };
+    let gone = || Fault::Answer(404, Vec::new(), String::new());
+    server.put("/d", breaking("\"a\"", vec![Fault::Cut(80 << 20), gone()]));
+    let job = job(&bench, &server, "/d");
+    let first = bench.job(&job).failed(ExitClass::SourceMissing, "NotFound", "404");
+    assert!(first.report.resumable);
+    assert_eq!(files(&bench), ["disk.img.part", "disk.img.part.json"]);
+    let second = bench.job(&job).done();
+    assert_disk(&disk_of(&bench), &disk);
+    let kept = SIZE as u64 - second.report.bytes_fetched;
+    assert!(kept >= 64 << 20, "only {kept} bytes were not paid again");
+    assert_eq!(files(&bench), ["disk.img"]);
+
+    // The same, but the object is another one by then: all of it is fetched, and right.
+    std::fs::remove_file(disk_of(&bench)).unwrap();
+    server.put("/d", breaking("\"a\"", vec![Fault::Cut(80 << 20), gone()]));
+    bench.job(&job).failed(ExitClass::SourceMissing, "NotFound", "404");
+    let mut other = disk.clone();
+    other.reverse();
+    server.put("/d", Resource { body: other.clone().into(), etag: Some("\"b\"".into()), ..Resource::default() });
+    let run = bench.job(&job).done();
+    assert_eq!(run.report.bytes_fetched, SIZE as u64);
+    assert_disk(&disk_of(&bench), &other);
+}
+
+#[test]
+fn a_part_that_rotted_is_caught_by_the_checksum_and_thrown_away() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(SIZE);
+    let faults = [Fault::Cut(80 << 20), Fault::Answer(404, Vec::new(), String::new())].into();
+    server.put("/d", Resource { body: disk.clone().into(), etag: Some("\"a\"".into()), faults, ..Resource::default() });
+    let mut job = job(&bench, &server, "/d");
+    let digest = ring::digest::digest(&ring::digest::SHA256, &disk);
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    job.source.checksum = Some(format!("sha256:{hex}"));
+    assert!(bench.job(&job).report.resumable);
+    let part = std::fs::File::options().write(true).open(bench.path("target/disk.img.part")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&part, b"rot", 1000).unwrap();
+    let run = bench.job(&job).failed(ExitClass::VerificationFailed, "DigestMismatch", &hex);
+    assert!(!run.report.resumable);
+    assert!(files(&bench).is_empty());
+    bench.job(&job).done();
+    assert_disk(&disk_of(&bench), &disk);
+}
+
+#[test]
+fn a_pinned_attempt_gets_the_same_bytes_or_none() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(1 << 20);
+    server.serve("/d", disk.clone());
+    let mut job = job(&bench, &server, "/d");
+    job.source.pinned = Some("\"v1\"".into());
+    bench.job(&job).done();
+    job.source.pinned = Some("\"v0\"".into());
+    bench.job(&job).failed(ExitClass::Transient, "SourceChanged", "");
+}
+
+#[test]
+fn a_blank_disk_fills_the_room() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let mut job = job(&bench, &server, "/");
+    job.source.source_type = SourceType::Blank;
+    job.source.url = String::new();
+    let run = bench.job(&job).done();
+    assert_eq!(run.report.source.virtual_size, Some(483 << 20));
+    assert_eq!(std::fs::metadata(disk_of(&bench)).unwrap().len(), 483 << 20);
+    assert_eq!(std::fs::metadata(disk_of(&bench)).unwrap().blocks(), 0);
+}
+
+#[test]
+fn an_image_larger_than_the_room_is_refused_with_the_least_claim_that_fits() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(100 << 20);
+    server.serve("/d", disk);
+    let mut job = job(&bench, &server, "/d");
+    let request = |job: &mut Job, bytes: u64| job.target.as_mut().unwrap().requested_bytes = Some(bytes);
+    request(&mut job, 100 << 20);
+    let run = bench.job(&job).failed(ExitClass::DoesNotFit, "DoesNotFit", "the disk has 100Mi, the volume offers 94Mi");
+    assert!(run.report.message.ends_with("request at least 106Mi"), "{}", run.report.message);
+    request(&mut job, 106 << 20);
+    bench.job(&job).done();
+}
+
+#[test]
+fn a_volume_from_a_snapshot_is_grown_and_checked() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(5 << 20);
+    let mut job = job(&bench, &server, "/d");
+    job.operation = Operation::Finish;
+    bench.job(&job).failed(ExitClass::VerificationFailed, "DiskMissing", "disk.img");
+    std::fs::write(disk_of(&bench), &disk).unwrap();
+    let run = bench.job(&job).done();
+    assert_disk(&disk_of(&bench), &disk);
+    assert_eq!(std::fs::metadata(disk_of(&bench)).unwrap().len(), 483 << 20);
+    assert_eq!(run.report.source.virtual_size, Some(483 << 20));
+    assert!(server.seen("/d").is_empty(), "without the network");
+    std::fs::write(disk_of(&bench), b"QFI\xfb\0\0\0\x03").unwrap();
+    bench.job(&job).failed(ExitClass::Malformed, "NestedImage", "qcow2");
+}
+
+#[test]
+fn a_job_that_makes_no_sense_is_reported_like_any_other_end() {
+    let bench = Bench::new();
+    let log = bench.path("log");
+    let environment = [("VMDISK_JOB", "{\"schemaVersion\": 9}"), ("VMDISK_TERMINATION_LOG", log.to_str().unwrap())];
+    let run = bench.run(&["run"], &environment).failed(ExitClass::BadJob, "BadJob", "schemaVersion 9");
+    assert_eq!(vmdisk_wire::Report::parse(&std::fs::read_to_string(log).unwrap()), Some(run.report));
+}

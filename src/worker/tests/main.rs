@@ -1,0 +1,13 @@
+//! The worker as its users run it: the binary, against servers of this process that misbehave on request, judged by
+//! exit code, report and the bytes of the disk. References are made by `qemu-img`.
+
+mod archives;
+mod block;
+mod faults;
+mod formats;
+mod http;
+mod jobs;
+mod registry;
+mod s3;
+mod server;
+mod support;

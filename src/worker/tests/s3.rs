@@ -1,0 +1,102 @@
+//! S3: signed requests, path style, regions, credentials of both names.
+
+use vmdisk_wire::ExitClass;
+
+use crate::server::{Fault, Resource, Server};
+use crate::support::{Bench, assert_disk, patterned};
+
+const SIZE: usize = 5 << 20;
+const KEYS: [(&str, &str); 2] = [("accessKeyId", "AKID"), ("secretKey", "SECRET")];
+
+#[test]
+fn a_path_style_url_is_signed_and_resumed() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(SIZE);
+    // A key that must be encoded the way the signature needs it.
+    let path = "/uki-lrn-vm-images/images/lab%20151/a%2Bb.qcow2";
+    server.put(
+        path,
+        Resource {
+            body: disk.clone().into(),
+            etag: Some("\"multipart-3\"".into()),
+            faults: [Fault::Cut(1_000_000)].into(),
+            ..Resource::default()
+        },
+    );
+    let url = server.url("/uki-lrn-vm-images/images/lab 151/a+b.qcow2");
+    let secret = bench.secret(&KEYS);
+    let run = bench.fetch(&url, &["--source-type", "s3", "--secret-dir", &secret, "--region", "eu-west-3"]).done();
+    assert_disk(&bench.output(), &disk);
+    assert_eq!(run.report.bytes_fetched, SIZE as u64);
+    assert_eq!(run.report.source.digest.as_deref(), Some("\"multipart-3\""));
+    let seen = server.seen(path);
+    assert_eq!(seen.len(), 2);
+    for seen in &seen {
+        let authorization = seen.header("authorization");
+        assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=AKID/"), "{authorization}");
+        assert!(authorization.contains("/eu-west-3/s3/aws4_request"), "{authorization}");
+        assert!(authorization.contains("SignedHeaders=host;x-amz-content-sha256;x-amz-date"), "{authorization}");
+        assert!(!format!("{seen:?}").contains("SECRET"));
+    }
+    assert_eq!((seen[1].header("range"), seen[1].header("if-match")), ("bytes=1000000-", "\"multipart-3\""));
+}
+
+#[test]
+fn a_bucket_url_goes_to_the_endpoint_of_the_secret() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(SIZE);
+    server.serve("/bucket/dir/key", disk.clone());
+    let endpoint = server.url("");
+    let secret = bench.secret(&[
+        ("AWS_ACCESS_KEY_ID", "AKID"),
+        ("AWS_SECRET_ACCESS_KEY", "SECRET"),
+        ("AWS_SESSION_TOKEN", "session"),
+        ("AWS_REGION", "us-gov-west-1"),
+        ("AWS_ENDPOINT_URL", &endpoint),
+    ]);
+    bench.fetch("s3://bucket/dir/key", &["--secret-dir", &secret]).done();
+    assert_disk(&bench.output(), &disk);
+    let seen = &server.seen("/bucket/dir/key")[0];
+    assert_eq!(seen.header("x-amz-security-token"), "session");
+    assert!(seen.header("authorization").contains("/us-gov-west-1/s3/"));
+}
+
+#[test]
+fn the_bucket_s_own_region_is_signed_for_when_the_server_names_it() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(SIZE);
+    let other = Fault::Answer(400, vec![("x-amz-bucket-region", "eu-north-1".into())], String::new());
+    server.put("/b/k", Resource { body: disk.clone().into(), faults: [other].into(), ..Resource::default() });
+    let secret = bench.secret(&KEYS);
+    bench.fetch(&server.url("/b/k"), &["--source-type", "s3", "--secret-dir", &secret]).done();
+    let seen = server.seen("/b/k");
+    assert!(seen[0].header("authorization").contains("/us-east-1/s3/"));
+    assert!(seen[1].header("authorization").contains("/eu-north-1/s3/"));
+}
+
+#[test]
+fn refusals_say_what_s3_says_and_nothing_of_what_was_signed() {
+    let body = "<?xml version=\"1.0\"?><Error><Code>SignatureDoesNotMatch</Code><Message>No match.</Message>\
+        <AWSAccessKeyId>AKID</AWSAccessKeyId><StringToSign>AWS4</StringToSign></Error>";
+    for (status, body, class, reason, text) in [
+        (403, body, ExitClass::Denied, "Unauthorized", "SignatureDoesNotMatch: No match."),
+        (404, "<Error><Code>NoSuchKey</Code></Error>", ExitClass::SourceMissing, "NotFound", "NoSuchKey"),
+        (400, "<Error><Code>ExpiredToken</Code></Error>", ExitClass::Denied, "Unauthorized", "ExpiredToken"),
+    ] {
+        let (bench, server) = (Bench::new(), Server::start());
+        let faults = [Fault::Answer(status, Vec::new(), body.into())].into();
+        server.put("/b/k", Resource { faults, ..Resource::default() });
+        let secret = bench.secret(&KEYS);
+        let run = bench.fetch(&server.url("/b/k"), &["--source-type", "s3", "--secret-dir", &secret]);
+        let run = run.failed(class, reason, text);
+        assert!(!run.report.message.contains("AKID"));
+    }
+}
+
+#[test]
+fn half_a_key_pair_is_named() {
+    let bench = Bench::new();
+    let secret = bench.secret(&[("accessKeyId", "AKID")]);
+    let run = bench.fetch("s3://b/k", &["--secret-dir", &secret]);
+    run.failed(ExitClass::BadJob, "InvalidSecret", "not secretKey");
+}
