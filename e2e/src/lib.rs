@@ -11,3 +11,4 @@ pub mod launcher;
 pub mod poll;
 pub mod say;
 pub mod servers;
+pub mod vm;
