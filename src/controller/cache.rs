@@ -129,12 +129,6 @@ where
         let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
     }
 
-    /// Whether the first list has ended.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        *self.ready.borrow()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Objects<K>> {
         // Nothing panics while it holds the lock.
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)

@@ -147,7 +147,7 @@ impl WorkerPod<'_> {
         match target_kind(self.order.claim) {
             TargetKind::Filesystem => mounts.push(mount(TARGET, vmdisk_wire::TARGET_DIRECTORY, false)),
             TargetKind::Block => {
-                devices.push(VolumeDevice { name: TARGET.into(), device_path: vmdisk_wire::TARGET_DEVICE.into() })
+                devices.push(VolumeDevice { name: TARGET.into(), device_path: vmdisk_wire::TARGET_DEVICE.into() });
             }
         }
         // Secret and ConfigMap are optional: a pod that waits for one that is missing says nothing to anybody, while a

@@ -87,25 +87,23 @@ pub struct WorkerPolicy {
 
 impl Default for Policy {
     fn default() -> Self {
-        const MINUTE: u64 = 60;
-        const HOUR: u64 = 60 * MINUTE;
         const GIB: u64 = 1 << 30;
         Self {
             concurrency: 4,
             retry_limit: 2,
-            retry_backoff: Duration::from_secs(5 * MINUTE),
-            retry_backoff_max: Duration::from_secs(HOUR),
-            attempt_timeout: Duration::from_secs(12 * HOUR),
-            missing_retry_interval: Duration::from_secs(5 * MINUTE),
-            denied_retry_interval: Duration::from_secs(HOUR),
-            start_timeout: Duration::from_secs(5 * MINUTE),
-            node_lost_timeout: Duration::from_secs(5 * MINUTE),
+            retry_backoff: Duration::from_mins(5),
+            retry_backoff_max: Duration::from_hours(1),
+            attempt_timeout: Duration::from_hours(12),
+            missing_retry_interval: Duration::from_mins(5),
+            denied_retry_interval: Duration::from_hours(1),
+            start_timeout: Duration::from_mins(5),
+            node_lost_timeout: Duration::from_mins(5),
             bandwidth_per_worker: None,
             allowed_sources: Vec::new(),
             refused_networks: Vec::new(),
             overhead_per_mille: vmdisk_wire::Target::DEFAULT_OVERHEAD_PER_MILLE,
             scratch_size: 64 * GIB,
-            sync_history: Duration::from_secs(7 * 24 * HOUR),
+            sync_history: Duration::from_hours(7 * 24),
             keep_failed_workers: false,
             worker: WorkerPolicy::default(),
         }

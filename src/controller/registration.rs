@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 const NAME: &str = "vmdiskimage.pelotech.ot";
 
 /// How often to look whether somebody changed the registration.
-const INTERVAL: Duration = Duration::from_secs(10 * 60);
+const INTERVAL: Duration = Duration::from_mins(10);
 
 /// How soon to try again.
 const RETRY: Duration = Duration::from_secs(10);

@@ -82,13 +82,6 @@ impl Worker {
     }
 }
 
-/// The time at which a pod that is being deleted becomes [`Worker::Lost`].
-#[must_use]
-pub fn lost_at(pod: &Pod) -> Option<Timestamp> {
-    let deletion = pod.metadata.deletion_timestamp.as_ref()?;
-    deletion.0.checked_add(KUBELET_SLACK).ok()
-}
-
 fn container(pod: &Pod) -> Option<&k8s_openapi::api::core::v1::ContainerStatus> {
     pod.status.as_ref()?.container_statuses.as_ref()?.first()
 }

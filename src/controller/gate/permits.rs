@@ -16,7 +16,7 @@ const OFFER_LASTS: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Default)]
 pub struct Permits {
     limit: usize,
-    permits: BTreeMap<String, Held>,
+    given: BTreeMap<String, Held>,
     queue: BTreeMap<Place, ClaimRef>,
     /// The place of each UID in the queue.
     places: BTreeMap<String, Timestamp>,
@@ -55,10 +55,10 @@ impl Permits {
     ) -> Self {
         let mut permits = Self::new(limit);
         for uid in holders {
-            permits.permits.insert(uid, Held::Admitted { fresh: false });
+            permits.given.insert(uid, Held::Admitted { fresh: false });
         }
         for (place, claim) in waiting {
-            if !permits.permits.contains_key(&place.uid) {
+            if !permits.given.contains_key(&place.uid) {
                 permits.enqueue(place, claim);
             }
         }
@@ -68,7 +68,7 @@ impl Permits {
     /// A sync wants a permit. It keeps the place that it has in the queue, then the one that its record says, and else
     /// gets one at the tail. [`Permits::permit`] tells what it has.
     pub fn request(&mut self, uid: &str, recorded: Option<Timestamp>, claim: ClaimRef, now: Timestamp) {
-        if self.permits.contains_key(uid) || self.places.contains_key(uid) {
+        if self.given.contains_key(uid) || self.places.contains_key(uid) {
             return;
         }
         let place = Place { enqueued_at: micros(recorded.unwrap_or(now)), uid: uid.to_owned() };
@@ -78,7 +78,7 @@ impl Permits {
     /// What a sync that asked has.
     #[must_use]
     pub fn permit(&self, uid: &str) -> Permit {
-        match (self.permits.get(uid), self.places.get(uid)) {
+        match (self.given.get(uid), self.places.get(uid)) {
             (Some(Held::Offered { .. } | Held::Admitted { fresh: true }), _) => Permit::Fresh,
             (Some(Held::Admitted { fresh: false }), _) => Permit::Used,
             (None, Some(place)) => Permit::Waiting(*place),
@@ -90,7 +90,7 @@ impl Permits {
     /// admission was written, though nobody heard of it.
     pub fn adopt(&mut self, uid: &str) {
         self.dequeue(uid);
-        let held = self.permits.entry(uid.to_owned()).or_insert(Held::Admitted { fresh: false });
+        let held = self.given.entry(uid.to_owned()).or_insert(Held::Admitted { fresh: false });
         if matches!(held, Held::Offered { .. }) {
             *held = Held::Admitted { fresh: true };
         }
@@ -99,12 +99,12 @@ impl Permits {
     /// The admission was written: no worker exists under this permit yet.
     pub fn admitted(&mut self, uid: &str) {
         self.dequeue(uid);
-        self.permits.insert(uid.to_owned(), Held::Admitted { fresh: true });
+        self.given.insert(uid.to_owned(), Held::Admitted { fresh: true });
     }
 
     /// The worker was created.
     pub fn started(&mut self, uid: &str) {
-        if let Some(held @ Held::Admitted { .. }) = self.permits.get_mut(uid) {
+        if let Some(held @ Held::Admitted { .. }) = self.given.get_mut(uid) {
             *held = Held::Admitted { fresh: false };
         }
     }
@@ -112,17 +112,17 @@ impl Permits {
     /// The sync wants no permit any more. One that was admitted stays until its worker is seen to be gone.
     pub fn withdraw(&mut self, uid: &str) {
         self.dequeue(uid);
-        if matches!(self.permits.get(uid), Some(Held::Offered { .. })) {
-            self.permits.remove(uid);
+        if matches!(self.given.get(uid), Some(Held::Offered { .. })) {
+            self.given.remove(uid);
         }
     }
 
     /// What the objects say of a sync that holds a permit. An offer is not theirs to judge: its record still says
     /// Queued.
     pub fn settle(&mut self, uid: &str, still_held: bool) {
-        match self.permits.get(uid) {
+        match self.given.get(uid) {
             Some(Held::Admitted { .. }) if !still_held => {
-                self.permits.remove(uid);
+                self.given.remove(uid);
             }
             None if still_held => self.adopt(uid),
             _ => {}
@@ -136,13 +136,13 @@ impl Permits {
 
     /// Takes back the offers that nobody took in time. Who comes later has its old place by its record.
     pub fn lapse(&mut self, now: Timestamp) {
-        self.permits.retain(|_, held| !matches!(held, Held::Offered { until } if *until <= now));
+        self.given.retain(|_, held| !matches!(held, Held::Offered { until } if *until <= now));
     }
 
     /// The time of the next lapse.
     #[must_use]
     pub fn next_lapse(&self) -> Option<Timestamp> {
-        self.permits
+        self.given
             .values()
             .filter_map(|held| match held {
                 Held::Offered { until } => Some(*until),
@@ -153,13 +153,13 @@ impl Permits {
 
     /// Offers every free permit to the head of the queue.
     pub fn offer(&mut self, now: Timestamp) -> Vec<Offer> {
-        let places: Vec<Place> = admissible(self.limit, self.permits.len(), &self.queue).cloned().collect();
+        let places: Vec<Place> = admissible(self.limit, self.given.len(), &self.queue).cloned().collect();
         places.into_iter().filter_map(|place| self.grant(place, now)).collect()
     }
 
     /// Offers a permit to this sync if its turn has come; tells how long it waited.
     pub fn offer_to(&mut self, uid: &str, now: Timestamp) -> Option<Duration> {
-        let place = admissible(self.limit, self.permits.len(), &self.queue).find(|place| place.uid == uid).cloned()?;
+        let place = admissible(self.limit, self.given.len(), &self.queue).find(|place| place.uid == uid).cloned()?;
         self.grant(place, now).map(|offer| offer.waited)
     }
 
@@ -168,7 +168,7 @@ impl Permits {
         self.places.remove(&place.uid);
         let lasts = SignedDuration::try_from(OFFER_LASTS).unwrap_or_default();
         let until = now.checked_add(lasts).unwrap_or(now);
-        self.permits.insert(place.uid, Held::Offered { until });
+        self.given.insert(place.uid, Held::Offered { until });
         let waited = Duration::try_from(now.duration_since(place.enqueued_at)).unwrap_or_default();
         Some(Offer { claim, waited })
     }
@@ -176,7 +176,7 @@ impl Permits {
     /// The permits that are given out.
     #[must_use]
     pub fn in_use(&self) -> usize {
-        self.permits.len()
+        self.given.len()
     }
 
     /// The length of the queue.
@@ -193,7 +193,7 @@ impl Permits {
 
     /// The UIDs of the syncs that were admitted.
     pub fn holders(&self) -> impl Iterator<Item = &str> {
-        self.permits.iter().filter(|(_, held)| matches!(held, Held::Admitted { .. })).map(|(uid, _)| uid.as_str())
+        self.given.iter().filter(|(_, held)| matches!(held, Held::Admitted { .. })).map(|(uid, _)| uid.as_str())
     }
 
     fn enqueue(&mut self, place: Place, claim: ClaimRef) {

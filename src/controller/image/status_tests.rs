@@ -1,1 +1,174 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use populator_crd::v1alpha1::{Progress, SourceFacts};
+use serde_json::json;
 
+use super::*;
+use crate::policy::AllowedSource;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + second).unwrap()
+}
+
+fn image() -> VMDiskImage {
+    serde_json::from_value(json!({
+        "apiVersion": "pelotech.ot/v1alpha1", "kind": "VMDiskImage",
+        "metadata": {"name": "image", "namespace": "n", "generation": 2},
+        "spec": {"url": "https://host/disk.raw"},
+    }))
+    .unwrap()
+}
+
+fn sync(phase: SyncPhase, started: i64) -> VMDiskSyncStatus {
+    VMDiskSyncStatus {
+        phase: Some(phase),
+        attempt: 1,
+        started_at: Some(Time(at(started))),
+        finished_at: phase.is_final().then(|| Time(at(started + 1))),
+        image_generation: Some(2),
+        ..VMDiskSyncStatus::default()
+    }
+}
+
+fn failure(class: FailureClass, reason: &str, time: i64) -> Option<LastFailure> {
+    Some(LastFailure { class, reason: reason.into(), message: "what was found".into(), time: Time(at(time)) })
+}
+
+fn compute_of(image: &VMDiskImage, syncs: Vec<VMDiskSyncStatus>) -> VMDiskImageStatus {
+    let syncs: Vec<_> = syncs
+        .into_iter()
+        .map(|status| Arc::new(VMDiskSync { status: Some(status), ..VMDiskSync::default() }))
+        .collect();
+    compute(image, &syncs, &Policy::default(), at(100))
+}
+
+fn said(status: &VMDiskImageStatus) -> Vec<(&str, &str, &str)> {
+    let all = status.conditions.iter();
+    all.map(|condition| (condition.type_.as_str(), condition.status.as_str(), condition.reason.as_str())).collect()
+}
+
+#[test]
+fn an_image_that_nobody_used_is_ready_and_pending() {
+    let status = compute_of(&image(), vec![]);
+    assert_eq!(
+        said(&status),
+        [
+            ("Ready", "True", "Valid"),
+            ("SourceResolved", "Unknown", "NotUsedYet"),
+            ("Preloaded", "False", "NotRequested")
+        ]
+    );
+    assert_eq!((status.phase, status.observed_generation), (Some(ImagePhase::Pending), Some(2)));
+    assert!(status.conditions.iter().all(|condition| condition.observed_generation == Some(2)));
+    assert_eq!(status.claims, Some(ClaimCounts::default()));
+    assert!(status.message.is_some_and(|message| message.contains("dataSourceRef")));
+}
+
+#[test]
+fn a_preload_is_refused_by_name() {
+    let mut image = image();
+    image.spec.storage_class = Some("gp3".into());
+    let status = compute_of(&image, vec![]);
+    assert_eq!(said(&status)[2], ("Preloaded", "False", "Unsupported"));
+    assert!(status.message.is_some_and(|message| message.contains("does not preload") && message.contains("gp3")));
+}
+
+#[test]
+fn the_phase_sums_up_the_claims() {
+    use SyncPhase as S;
+    for (syncs, phase, counts) in [
+        (vec![(S::Syncing, 1), (S::Queued, 0), (S::Succeeded, 0)], ImagePhase::Syncing, (1, 1, 1, 0)),
+        (vec![(S::Queued, 1), (S::Succeeded, 0)], ImagePhase::Queued, (1, 0, 1, 0)),
+        (vec![(S::BackingOff, 1)], ImagePhase::Queued, (1, 0, 0, 0)),
+        (vec![(S::Succeeded, 2), (S::Failed, 1)], ImagePhase::Succeeded, (0, 0, 1, 1)),
+        (vec![(S::Succeeded, 1), (S::Failed, 2)], ImagePhase::Failed, (0, 0, 1, 1)),
+        (vec![(S::Succeeded, 1), (S::Cancelled, 2)], ImagePhase::Succeeded, (0, 0, 1, 0)),
+        (vec![(S::Cancelled, 2)], ImagePhase::Pending, (0, 0, 0, 0)),
+    ] {
+        let status = compute_of(&image(), syncs.iter().map(|(phase, started)| sync(*phase, *started)).collect());
+        let claims = status.claims.unwrap();
+        assert_eq!(status.phase, Some(phase), "{syncs:?}");
+        assert_eq!((claims.queued, claims.syncing, claims.succeeded, claims.failed), counts, "{syncs:?}");
+    }
+}
+
+#[test]
+fn the_source_is_what_the_last_attempt_found() {
+    use FailureClass as C;
+    for (class, reason, status, condition) in [
+        (C::SourceMissing, "NotFound", "False", "SourceMissing"),
+        (C::Denied, "Unauthorized", "False", "Denied"),
+        (C::Final, "DigestMismatch", "False", "VerificationFailed"),
+        (C::Final, "MalformedImage", "False", "Malformed"),
+        (C::Transient, "Connection", "False", "Unreachable"),
+        (C::Transient, "WorkerNotStarted", "Unknown", "NotUsedYet"),
+    ] {
+        let record = VMDiskSyncStatus { last_failure: failure(class, reason, 2), ..sync(SyncPhase::BackingOff, 1) };
+        let found = compute_of(&image(), vec![record]);
+        assert_eq!(said(&found)[1], ("SourceResolved", status, condition), "{reason}");
+        assert!(found.message.is_some_and(|message| message == format!("{reason}: what was found")));
+    }
+    let facts = SourceFacts { digest: Some("sha256:1".into()), ..SourceFacts::default() };
+    let read = VMDiskSyncStatus {
+        last_failure: failure(C::Final, "DoesNotFit", 2),
+        source: Some(facts.clone()),
+        ..sync(SyncPhase::Failed, 1)
+    };
+    let status = compute_of(&image(), vec![read]);
+    assert_eq!(said(&status)[1], ("SourceResolved", "True", "Resolved"), "it was read; the claim is too small");
+    assert_eq!(status.source, Some(facts));
+}
+
+#[test]
+fn what_an_older_spec_found_is_not_said_of_this_one() {
+    let old = VMDiskSyncStatus {
+        source: Some(SourceFacts { digest: Some("sha256:1".into()), ..SourceFacts::default() }),
+        image_generation: Some(1),
+        ..sync(SyncPhase::Succeeded, 1)
+    };
+    assert_eq!(compute_of(&image(), vec![old]).source, None);
+}
+
+#[test]
+fn failures_are_counted_until_a_success() {
+    let failed = VMDiskSyncStatus {
+        attempt: 3,
+        last_failure: failure(FailureClass::Transient, "Connection", 9),
+        ..sync(SyncPhase::Failed, 5)
+    };
+    let status = compute_of(&image(), vec![failed.clone(), sync(SyncPhase::Succeeded, 2)]);
+    assert_eq!((status.failure_count, status.last_failure_time.map(|time| time.0)), (Some(3), Some(at(9))));
+    let status = compute_of(&image(), vec![failed, sync(SyncPhase::Succeeded, 20)]);
+    assert_eq!(status.failure_count, None);
+}
+
+#[test]
+fn progress_is_the_furthest() {
+    let running = |percent| VMDiskSyncStatus {
+        progress: Some(Progress { percent: Some(percent), ..Progress::default() }),
+        ..sync(SyncPhase::Syncing, 1)
+    };
+    let done = VMDiskSyncStatus {
+        progress: Some(Progress { percent: Some(100), ..Progress::default() }),
+        ..sync(SyncPhase::Succeeded, 1)
+    };
+    assert_eq!(compute_of(&image(), vec![running(12), running(42), done]).progress.as_deref(), Some("42%"));
+}
+
+#[test]
+fn a_policy_that_forbids_the_source_is_said() {
+    let policy = Policy { allowed_sources: vec![AllowedSource::parse("s3://bucket").unwrap()], ..Policy::default() };
+    let status = compute(&image(), &[], &policy, at(0));
+    assert_eq!(said(&status)[0], ("Ready", "False", "Denied"));
+    assert_eq!(status.phase, Some(ImagePhase::Failed));
+    assert!(status.message.is_some_and(|message| message.contains("allowedSources")));
+}
+
+#[test]
+fn nothing_changes_where_nothing_happened() {
+    let mut image = image();
+    let record = sync(SyncPhase::Succeeded, 1);
+    let first = compute_of(&image, vec![record.clone()]);
+    image.status = Some(first.clone());
+    let syncs = [Arc::new(VMDiskSync { status: Some(record), ..VMDiskSync::default() })];
+    assert_eq!(compute(&image, &syncs, &Policy::default(), at(9_999)), first, "no time moves by itself");
+}

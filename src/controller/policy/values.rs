@@ -32,7 +32,7 @@ pub(super) fn boolean(text: &str) -> Result<bool> {
 
 /// A duration above zero, as Go and Kubernetes write them: numbers with `ms`, `s`, `m`, `h`, and days with `d`.
 pub(super) fn duration(text: &str) -> Result<Duration> {
-    const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+    const LONGEST: Duration = Duration::from_hours(366 * 24);
     let expected = || {
         ValueError(format!(
             "{text:?}: expected a duration above zero and up to a year, for example 90s, 5m, 1h30m or 7d"

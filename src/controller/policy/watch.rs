@@ -63,8 +63,8 @@ struct Follower {
 
 impl Follower {
     async fn take(&mut self, object: Option<ConfigMap>) {
-        let none = BTreeMap::new();
-        let data = object.as_ref().and_then(|object| object.data.as_ref()).unwrap_or(&none);
+        let empty = BTreeMap::new();
+        let data = object.as_ref().and_then(|object| object.data.as_ref()).unwrap_or(&empty);
         let last = Arc::clone(&self.sender.borrow());
         let (policy, problems) = parse(data, &last);
         self.metrics.policy(&policy, problems.len());

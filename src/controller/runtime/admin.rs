@@ -1,4 +1,4 @@
-//! The admin server: metrics on one port, health on another, so that a NetworkPolicy can tell them apart.
+//! The admin server: metrics on one port, health on another, so that a `NetworkPolicy` can tell them apart.
 
 use std::{
     future::IntoFuture,
@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 
 use super::Settings;
 
-/// The content type of the OpenMetrics text format (OpenMetrics 1.0, "Content type").
+/// The content type of the `OpenMetrics` text format (`OpenMetrics` 1.0, "Content type").
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Whether the process is ready. Alive it is as long as it answers.

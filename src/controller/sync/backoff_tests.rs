@@ -1,6 +1,6 @@
 use super::*;
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 #[test]
 fn the_wait_doubles_up_to_the_maximum() {

@@ -1,1 +1,116 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use vmdisk_wire::Report;
 
+use super::*;
+
+fn ended(outcome: Outcome, report: Option<Report>) -> Ended {
+    Ended { outcome, report, timed_out: false, detail: "Error, exit code 1".into() }
+}
+
+fn report(class: ExitClass, reason: &str) -> Report {
+    Report { class, reason: reason.into(), message: format!("{reason} happened"), ..Report::default() }
+}
+
+#[test]
+fn every_outcome_has_its_class() {
+    use ExitClass as E;
+    for (outcome, class, counts) in [
+        (Outcome::Exited(E::Transient), FailureClass::Transient, true),
+        (Outcome::Exited(E::TargetIo), FailureClass::Transient, true),
+        (Outcome::Exited(E::SourceMissing), FailureClass::SourceMissing, false),
+        (Outcome::Exited(E::Denied), FailureClass::Denied, false),
+        (Outcome::Exited(E::DoesNotFit), FailureClass::Final, false),
+        (Outcome::Exited(E::VerificationFailed), FailureClass::Final, false),
+        (Outcome::Exited(E::Malformed), FailureClass::Final, false),
+        (Outcome::Exited(E::BadJob), FailureClass::Final, false),
+        (Outcome::Interrupted, FailureClass::Interrupted, false),
+        (Outcome::Unexplained, FailureClass::Final, false),
+    ] {
+        let failure = Failure::of(&ended(outcome, None)).unwrap();
+        assert_eq!((failure.class, failure.counts), (class, counts), "{outcome:?}");
+        assert!(!failure.keep_prime, "{outcome:?}: without a report nothing is known to be resumable");
+    }
+    assert_eq!(Failure::of(&ended(Outcome::Exited(E::Done), None)), None);
+}
+
+#[test]
+fn the_worker_is_quoted_and_its_wishes_are_kept() {
+    let said = Report { resumable: true, retry_after_seconds: Some(30), ..report(ExitClass::Transient, "Throttled") };
+    let failure = Failure::of(&ended(Outcome::Exited(ExitClass::Transient), Some(said))).unwrap();
+    assert_eq!(
+        failure,
+        Failure {
+            class: FailureClass::Transient,
+            reason: "Throttled".into(),
+            message: "Throttled happened".into(),
+            counts: true,
+            keep_prime: true,
+            retry_after: Some(Duration::from_secs(30)),
+        }
+    );
+}
+
+#[test]
+fn a_prime_is_kept_only_where_another_attempt_can_use_it() {
+    for (class, kept) in [
+        (ExitClass::Transient, true),
+        (ExitClass::SourceMissing, true),
+        (ExitClass::Denied, true),
+        (ExitClass::TargetIo, false),
+        (ExitClass::Malformed, false),
+    ] {
+        let said = Report { resumable: true, ..report(class, "X") };
+        let failure = Failure::of(&ended(Outcome::Exited(class), Some(said))).unwrap();
+        assert_eq!(failure.keep_prime, kept, "{class:?}");
+    }
+}
+
+#[test]
+fn an_end_without_a_word_says_where_to_look() {
+    for (outcome, reason, hint) in [
+        (Outcome::Exited(ExitClass::Transient), "WorkerKilled", "workerResources"),
+        (Outcome::Unexplained, "WorkerFailed", "keepFailedWorkers"),
+        (Outcome::Interrupted, "Interrupted", "starts again"),
+    ] {
+        let failure = Failure::of(&ended(outcome, None)).unwrap();
+        assert_eq!(failure.reason, reason);
+        assert!(failure.message.contains(hint) && failure.message.contains("exit code 1"), "{}", failure.message);
+    }
+    let late = Ended { timed_out: true, ..ended(Outcome::Exited(ExitClass::Transient), None) };
+    let failure = Failure::of(&late).unwrap();
+    assert_eq!(failure.reason, "AttemptTimeout");
+    assert!(failure.message.contains("raise attemptTimeout"));
+}
+
+#[test]
+fn the_user_hears_the_cause_and_what_to_do() {
+    use FailureClass as C;
+    for (class, reason, exhausted, event, advice) in [
+        (C::Transient, "Connection", false, "SyncRetrying", "will be retried"),
+        (C::Transient, "Connection", true, "RetryLimitReached", "delete the VMDiskSync"),
+        (C::Transient, "WorkerNotStarted", false, "WorkerNotStarted", "will be retried"),
+        (C::Transient, "WorkerRefused", false, "WorkerRefused", "will be retried"),
+        (C::Transient, "VolumeNotProvisioned", false, "VolumeNotProvisioned", "will be retried"),
+        (C::Transient, "VolumeRefused", false, "VolumeRefused", "will be retried"),
+        (C::Interrupted, "Interrupted", false, "SyncInterrupted", "starts again"),
+        (C::SourceMissing, "NotFound", false, "SourceMissing", "upload it"),
+        (C::Denied, "Unauthorized", false, "SourceDenied", "delete the VMDiskSync"),
+        (C::Denied, "SecretMissing", false, "SecretMissing", "delete the VMDiskSync"),
+        (C::Final, "DoesNotFit", false, "DoesNotFit", "change the image or the claim"),
+        (C::Final, "DigestMismatch", false, "VerificationFailed", "change the image"),
+        (C::Final, "MalformedImage", false, "ImageRefused", "change the image"),
+        (C::Final, "WorkerFailed", false, "SyncFailed", "change the image"),
+    ] {
+        let last = LastFailure {
+            class,
+            reason: reason.into(),
+            message: "what was found".into(),
+            time: Time(jiff::Timestamp::UNIX_EPOCH),
+        };
+        let notice = notice(&last, exhausted);
+        assert!(notice.warning);
+        assert_eq!(notice.reason, event, "{class:?} {reason}");
+        assert!(notice.message.starts_with(&format!("{reason}: what was found. ")), "{}", notice.message);
+        assert!(notice.message.contains(advice), "{}", notice.message);
+    }
+}

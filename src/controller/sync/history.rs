@@ -12,7 +12,7 @@ use super::records::Records;
 use crate::policy::PolicyReceiver;
 
 /// How often to look. What is kept too long costs a few hundred bytes.
-const INTERVAL: Duration = Duration::from_secs(10 * 60);
+const INTERVAL: Duration = Duration::from_mins(10);
 
 /// Looks for syncs to forget, for as long as the process lives.
 pub async fn run(client: Client, records: Records, policy: PolicyReceiver) {
