@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -97,7 +98,8 @@ func stats(volume *pool.Volume, path string) ([]*csi.VolumeUsage, error) {
 }
 
 // NodeExpandVolume implements CSI: it makes the loop device as long as the disk and the file system as large as the
-// device, both while they are in use.
+// device, both while they are in use. Where the file system can not be grown so, the answer is FAILED_PRECONDITION,
+// as the spec wants it, and NodeStageVolume does it the next time.
 func (n *Node) NodeExpandVolume(ctx context.Context, request *csi.NodeExpandVolumeRequest) (*csi.NodeExpandVolumeResponse, error) {
 	if err := required("volume_id", request.GetVolumeId()); err != nil {
 		return nil, err
@@ -131,7 +133,11 @@ func (n *Node) NodeExpandVolume(ctx context.Context, request *csi.NodeExpandVolu
 		if volume.Mode == pool.Block {
 			continue
 		}
-		if err := filesystem.Grow(ctx, volume.FSType, device.Path(), used.points()[0]); err != nil {
+		err := filesystem.Grow(ctx, volume.FSType, device.Path(), used.points()[0])
+		if errors.Is(err, filesystem.ErrOffline) {
+			return nil, status.Errorf(codes.FailedPrecondition, "volume %s is in use, and grows when it is staged next: %v", volume.ID, err)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -153,8 +153,11 @@ func bindDevice(device, point string) error {
 // format makes the file system once. The record tells that it is whole: a process that was killed half-way begins
 // again from zeros.
 func (n *Node) format(ctx context.Context, volume *pool.Volume, class params.Class) error {
-	if volume.Mode == pool.Block || volume.Formatted {
+	if volume.Mode == pool.Block {
 		return nil
+	}
+	if volume.Formatted {
+		return n.growUnmounted(ctx, volume)
 	}
 	if err := n.release(ctx, volume.ID); err != nil {
 		return err
@@ -176,6 +179,22 @@ func (n *Node) format(ctx context.Context, volume *pool.Volume, class params.Cla
 	}
 	volume.Formatted = true
 	return n.Pool.Put(volume)
+}
+
+// growUnmounted catches up with an expansion, unless the other node has the volume mounted.
+func (n *Node) growUnmounted(ctx context.Context, volume *pool.Volume) error {
+	if err := n.release(ctx, volume.ID); err != nil {
+		return err
+	}
+	used, err := usedBy(n.Pool, volume.ID)
+	if err != nil || len(used.devices) > 0 {
+		return err
+	}
+	disk, err := n.Pool.Disk(volume)
+	if err != nil {
+		return err
+	}
+	return filesystem.GrowUnmounted(ctx, volume.FSType, disk)
 }
 
 // release detaches the volume's loop device, unless something of it is mounted: here, or, when it is shared, on the

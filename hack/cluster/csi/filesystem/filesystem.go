@@ -3,6 +3,7 @@ package filesystem
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -54,10 +55,11 @@ func FormatThin(ctx context.Context, disk string) error {
 		"-E", "nodiscard,packed_meta_blocks=1,assume_storage_prezeroed=1", disk); err != nil {
 		return err
 	}
-	used, err := usedBytes(ctx, disk)
+	superblock, err := readSuperblock(ctx, disk)
 	if err != nil {
 		return err
 	}
+	used := (superblock.blocks - superblock.free) * superblock.blockSize
 	file, err := os.OpenFile(disk, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("allocate metadata: %w", err)
@@ -69,16 +71,75 @@ func FormatThin(ctx context.Context, disk string) error {
 	return nil
 }
 
-// usedBytes asks the superblock.
-func usedBytes(ctx context.Context, disk string) (int64, error) {
-	output, err := exec.CommandContext(ctx, "dumpe2fs", "-h", disk).Output()
-	if err != nil {
-		return 0, fmt.Errorf("dumpe2fs -h %s: %w", disk, err)
+// Grow makes a mounted file system as large as its device. It is no error when it is already. ErrOffline says that it
+// has to be unmounted first: ext4's online resize needs CAP_SYS_RESOURCE, which not every machine's root has.
+func Grow(ctx context.Context, fsType, device, point string) error {
+	switch fsType {
+	case Ext4:
+		err := run(ctx, "resize2fs", device)
+		if err != nil && !hasSysResource() {
+			return fmt.Errorf("%w: %w", ErrOffline, err)
+		}
+		return err
+	case XFS:
+		return run(ctx, "xfs_growfs", "-d", point)
+	default:
+		return fmt.Errorf("grow %s: found file system type %q, expected %s or %s", device, fsType, Ext4, XFS)
 	}
-	return parseUsedBytes(string(output))
 }
 
-func parseUsedBytes(dump string) (int64, error) {
+// ErrOffline is a file system that can not grow while it is mounted.
+var ErrOffline = errors.New("without CAP_SYS_RESOURCE ext4 grows only before it is mounted")
+
+// CanGrowOnline says whether Grow can work on a mounted file system.
+func CanGrowOnline(fsType string) bool { return fsType != Ext4 || hasSysResource() }
+
+func hasSysResource() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	return unix.Capget(&header, &sets[0]) == nil && sets[0].Effective&(1<<unix.CAP_SYS_RESOURCE) != 0
+}
+
+// GrowUnmounted makes the file system on a disk that nobody has as large as the disk. xfs has no such way, and needs
+// none, since Grow always works with it.
+func GrowUnmounted(ctx context.Context, fsType, disk string) error {
+	if fsType != Ext4 {
+		return nil
+	}
+	info, err := os.Stat(disk)
+	if err != nil {
+		return fmt.Errorf("grow: %w", err)
+	}
+	superblock, err := readSuperblock(ctx, disk)
+	if err != nil {
+		return err
+	}
+	if info.Size()-superblock.blocks*superblock.blockSize < superblock.blockSize {
+		return nil
+	}
+	// resize2fs wants to see a check. Exit code 1 is that of errors which it corrected.
+	err = run(ctx, "e2fsck", "-f", "-p", disk)
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
+		return err
+	}
+	return run(ctx, "resize2fs", disk)
+}
+
+// superblock is what is read of an ext4's.
+type superblock struct {
+	blocks, free, blockSize int64
+}
+
+func readSuperblock(ctx context.Context, disk string) (superblock, error) {
+	output, err := exec.CommandContext(ctx, "dumpe2fs", "-h", disk).Output()
+	if err != nil {
+		return superblock{}, fmt.Errorf("dumpe2fs -h %s: %w", disk, err)
+	}
+	return parseSuperblock(string(output))
+}
+
+func parseSuperblock(dump string) (superblock, error) {
 	values := map[string]int64{"Block count": -1, "Free blocks": -1, "Block size": -1}
 	for line := range strings.Lines(dump) {
 		key, text, _ := strings.Cut(line, ":")
@@ -87,28 +148,16 @@ func parseUsedBytes(dump string) (int64, error) {
 		}
 		value, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
 		if err != nil {
-			return 0, fmt.Errorf("dumpe2fs: found %q, expected a number", strings.TrimSpace(line))
+			return superblock{}, fmt.Errorf("dumpe2fs: found %q, expected a number", strings.TrimSpace(line))
 		}
 		values[key] = value
 	}
 	for key, value := range values {
 		if value < 0 {
-			return 0, fmt.Errorf("dumpe2fs: found no line %q", key)
+			return superblock{}, fmt.Errorf("dumpe2fs: found no line %q", key)
 		}
 	}
-	return (values["Block count"] - values["Free blocks"]) * values["Block size"], nil
-}
-
-// Grow makes a mounted file system as large as its device. It is no error when it is already.
-func Grow(ctx context.Context, fsType, device, point string) error {
-	switch fsType {
-	case Ext4:
-		return run(ctx, "resize2fs", device)
-	case XFS:
-		return run(ctx, "xfs_growfs", "-d", point)
-	default:
-		return fmt.Errorf("grow %s: found file system type %q, expected %s or %s", device, fsType, Ext4, XFS)
-	}
+	return superblock{values["Block count"], values["Free blocks"], values["Block size"]}, nil
 }
 
 func run(ctx context.Context, name string, args ...string) error {

@@ -5,16 +5,16 @@ import (
 	"testing"
 )
 
-func TestParseUsedBytes(t *testing.T) {
-	got, err := parseUsedBytes("Filesystem volume name:   <none>\nBlock count:              100\nReserved block count:     0\nFree blocks:              60\nBlock size:               4096\n")
-	if err != nil || got != 40*4096 {
-		t.Errorf("got %d, %v", got, err)
+func TestParseSuperblock(t *testing.T) {
+	got, err := parseSuperblock("Filesystem volume name:   <none>\nBlock count:              100\nReserved block count:     0\nFree blocks:              60\nBlock size:               4096\n")
+	if err != nil || got != (superblock{100, 60, 4096}) {
+		t.Errorf("got %+v, %v", got, err)
 	}
 	for dump, message := range map[string]string{
 		"Block count: 100\nBlock size: 4096\n": `no line "Free blocks"`,
 		"Block count: many\n":                  `"Block count: many"`,
 	} {
-		if _, err := parseUsedBytes(dump); err == nil || !strings.Contains(err.Error(), message) {
+		if _, err := parseSuperblock(dump); err == nil || !strings.Contains(err.Error(), message) {
 			t.Errorf("%q: got %v, want %s", dump, err, message)
 		}
 	}

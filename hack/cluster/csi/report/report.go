@@ -4,7 +4,9 @@
 package report
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -100,7 +102,7 @@ func describe(volumes *pool.Pool, record *pool.Volume, world *world) (Volume, er
 		return Volume{}, err
 	}
 	allocated, err := volumes.Allocated(record)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // it may be deleted at this moment
 		return Volume{}, err
 	}
 	volume := Volume{
