@@ -58,6 +58,18 @@ type bed struct {
 
 func newBed(t *testing.T) *bed {
 	t.Helper()
+	b := newPool(t)
+	b.start("controller", "--mode", "controller", "--nodes", "node-1,node-2")
+	b.controller = csi.NewControllerClient(b.connect("controller"))
+	for _, node := range []string{"node-1", "node-2"} {
+		b.start(node, "--mode", "node", "--node-id", node)
+	}
+	return b
+}
+
+// newPool is a bed without processes.
+func newPool(t *testing.T) *bed {
+	t.Helper()
 	if os.Getenv(liveVariable) == "" {
 		t.Skipf("needs root, loop devices and mounts; set %s=1 to run it", liveVariable)
 	}
@@ -73,11 +85,6 @@ func newBed(t *testing.T) *bed {
 		}
 	})
 	b.makePool()
-	b.start("controller", "--mode", "controller", "--nodes", "node-1,node-2")
-	b.controller = csi.NewControllerClient(b.connect("controller"))
-	for _, node := range []string{"node-1", "node-2"} {
-		b.start(node, "--mode", "node", "--node-id", node)
-	}
 	return b
 }
 
