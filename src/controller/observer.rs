@@ -193,12 +193,6 @@ pub fn owner_of(pod: &Pod) -> Option<&str> {
     Some(&ours.uid)
 }
 
-/// The node that a worker runs on.
-#[must_use]
-pub fn node_of(pod: &Pod) -> Option<&str> {
-    pod.spec.as_ref()?.node_name.as_deref()
-}
-
 /// The claim that a worker serves.
 #[must_use]
 pub fn claim_of_pod(pod: &Pod) -> Option<ClaimRef> {

@@ -47,6 +47,8 @@ pub struct Ended {
     pub timed_out: bool,
     /// What the kubelet says of the end, for a worker without a report.
     pub detail: String,
+    /// The node that it ran on.
+    pub node: Option<String>,
 }
 
 impl Worker {
@@ -82,6 +84,12 @@ impl Worker {
     }
 }
 
+/// The node that a worker runs on.
+#[must_use]
+pub fn node_of(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref()
+}
+
 fn container(pod: &Pod) -> Option<&k8s_openapi::api::core::v1::ContainerStatus> {
     pod.status.as_ref()?.container_statuses.as_ref()?.first()
 }
@@ -107,7 +115,7 @@ fn ended(pod: &Pod) -> Option<Ended> {
         Outcome::Exited(ExitClass::Transient) if interruption.is_some() => Outcome::Interrupted,
         _ => judged,
     };
-    Some(Ended { outcome, report, timed_out, detail: detail(pod, terminated) })
+    Some(Ended { outcome, report, timed_out, detail: detail(pod, terminated), node: node_of(pod).map(str::to_owned) })
 }
 
 /// Why the pod was stopped, if not by itself.

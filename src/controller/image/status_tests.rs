@@ -29,8 +29,8 @@ fn sync(phase: SyncPhase, started: i64) -> VMDiskSyncStatus {
     }
 }
 
-fn failure(class: FailureClass, reason: &str, time: i64) -> Option<LastFailure> {
-    Some(LastFailure { class, reason: reason.into(), message: "what was found".into(), time: Time(at(time)) })
+fn failure(class: FailureClass, reason: &str, time: i64) -> LastFailure {
+    LastFailure { class, reason: reason.into(), message: "what was found".into(), time: Time(at(time)) }
 }
 
 fn compute_of(image: &VMDiskImage, syncs: Vec<VMDiskSyncStatus>) -> VMDiskImageStatus {
@@ -102,14 +102,15 @@ fn the_source_is_what_the_last_attempt_found() {
         (C::Transient, "Connection", "False", "Unreachable"),
         (C::Transient, "WorkerNotStarted", "Unknown", "NotUsedYet"),
     ] {
-        let record = VMDiskSyncStatus { last_failure: failure(class, reason, 2), ..sync(SyncPhase::BackingOff, 1) };
+        let record =
+            VMDiskSyncStatus { last_failure: Some(failure(class, reason, 2)), ..sync(SyncPhase::BackingOff, 1) };
         let found = compute_of(&image(), vec![record]);
         assert_eq!(said(&found)[1], ("SourceResolved", status, condition), "{reason}");
         assert!(found.message.is_some_and(|message| message == format!("{reason}: what was found")));
     }
     let facts = SourceFacts { digest: Some("sha256:1".into()), ..SourceFacts::default() };
     let read = VMDiskSyncStatus {
-        last_failure: failure(C::Final, "DoesNotFit", 2),
+        last_failure: Some(failure(C::Final, "DoesNotFit", 2)),
         source: Some(facts.clone()),
         ..sync(SyncPhase::Failed, 1)
     };
@@ -132,7 +133,7 @@ fn what_an_older_spec_found_is_not_said_of_this_one() {
 fn failures_are_counted_until_a_success() {
     let failed = VMDiskSyncStatus {
         attempt: 3,
-        last_failure: failure(FailureClass::Transient, "Connection", 9),
+        last_failure: Some(failure(FailureClass::Transient, "Connection", 9)),
         ..sync(SyncPhase::Failed, 5)
     };
     let status = compute_of(&image(), vec![failed.clone(), sync(SyncPhase::Succeeded, 2)]);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::policy::{AllowedSource, Policy, WorkerPolicy};
 
-fn image(spec: Value) -> VMDiskImage {
+fn image(spec: &Value) -> VMDiskImage {
     serde_json::from_value(json!({
         "apiVersion": "pelotech.ot/v1alpha1", "kind": "VMDiskImage",
         "metadata": {"name": "image", "namespace": "images", "uid": "image-uid", "generation": 3},
@@ -51,7 +51,7 @@ fn shown(pod: &Pod) -> (Value, Value) {
 
 #[test]
 fn the_least_worker() {
-    let image = image(json!({"url": "https://host/disk.raw", "format": "raw"}));
+    let image = image(&json!({"url": "https://host/disk.raw", "format": "raw"}));
     let (pod, job) = shown(&build(&image, &claim("Filesystem"), &Policy::default(), None));
     insta::assert_yaml_snapshot!("the_least_worker", pod);
     insta::assert_yaml_snapshot!("the_least_job", job);
@@ -59,7 +59,7 @@ fn the_least_worker() {
 
 #[test]
 fn a_worker_with_everything() {
-    let image = image(json!({
+    let image = image(&json!({
         "url": "s3://bucket/disk.qcow2", "secretRef": "credentials", "certConfigMap": "authorities",
         "region": "eu-west-1", "checksum": "sha256:00", "path": "disk/a.qcow2", "serviceAccountName": "reader",
     }));
@@ -86,7 +86,7 @@ fn a_worker_with_everything() {
 
 #[test]
 fn nothing_of_a_blank_disk_is_fetched() {
-    let image = image(json!({"sourceType": "blank", "diskSize": "1Gi"}));
+    let image = image(&json!({"sourceType": "blank", "diskSize": "1Gi"}));
     let (pod, job) = shown(&build(&image, &claim("Filesystem"), &Policy::default(), None));
     assert_eq!(job["source"], json!({"sourceType": "blank", "format": "auto", "secret": false}));
     assert_eq!(pod["spec"]["volumes"].as_array().map(Vec::len), Some(1), "no scratch either");
@@ -94,7 +94,7 @@ fn nothing_of_a_blank_disk_is_fetched() {
 
 #[test]
 fn a_retry_is_pinned_to_what_was_resolved_and_another_spec_is_not() {
-    let image = image(json!({"url": "https://host/disk.qcow2"}));
+    let image = image(&json!({"url": "https://host/disk.qcow2"}));
     let claim = claim("Filesystem");
     let policy = Policy::default();
     let resolved = Some(SourceFacts { digest: Some("\"etag\"".into()), ..SourceFacts::default() });
@@ -114,7 +114,7 @@ fn only_what_may_need_a_whole_file_gets_scratch() {
         (DiskFormat::Vmdk, true),
         (DiskFormat::Vhdx, true),
     ] {
-        let mut image = image(json!({"url": "https://host/disk"}));
+        let mut image = image(&json!({"url": "https://host/disk"}));
         image.spec.format = format;
         assert_eq!(needs_scratch(&image.spec), scratch, "{format:?}");
     }
@@ -122,7 +122,7 @@ fn only_what_may_need_a_whole_file_gets_scratch() {
 
 #[test]
 fn a_job_survives_the_environment() {
-    let image = image(json!({"url": "https://host/disk.raw?signature=a%20b&c=\"d\""}));
+    let image = image(&json!({"url": "https://host/disk.raw?signature=a%20b&c=\"d\""}));
     let pod = build(&image, &claim("Filesystem"), &Policy::default(), None);
     let text = pod.spec.unwrap().containers.remove(0).env.unwrap().remove(0).value.unwrap();
     let read = vmdisk_wire::Job::parse(&text).unwrap();

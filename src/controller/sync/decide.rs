@@ -10,7 +10,10 @@ use super::{
     failure::{self, Failure},
     transition::{self, Admission},
 };
-use crate::{policy::Policy, worker::Worker};
+use crate::{
+    policy::Policy,
+    worker::{Ended, Worker},
+};
 
 /// What a pass knows of a sync whose claim wants to be filled.
 #[derive(Clone, Debug)]
@@ -161,7 +164,7 @@ fn syncing(situation: &Situation<'_>) -> Step {
     match situation.worker {
         Worker::Ended(ended) => match Failure::of(ended) {
             None => Step::Answer(Answer::Filled),
-            Some(failure) => fail_with(situation, &failure, ended.report.as_ref()),
+            Some(failure) => fail_with(situation, &failure, Some(ended)),
         },
         Worker::Lost => fail(
             situation,
@@ -269,8 +272,8 @@ fn fail(situation: &Situation<'_>, failure: &Failure) -> Step {
     fail_with(situation, failure, None)
 }
 
-fn fail_with(situation: &Situation<'_>, failure: &Failure, report: Option<&vmdisk_wire::Report>) -> Step {
-    write(transition::failed(situation.status, failure, report, situation.policy, situation.now, situation.jitter))
+fn fail_with(situation: &Situation<'_>, failure: &Failure, ended: Option<&Ended>) -> Step {
+    write(transition::failed(situation.status, failure, ended, situation.policy, situation.now, situation.jitter))
 }
 
 fn write(status: VMDiskSyncStatus) -> Step {

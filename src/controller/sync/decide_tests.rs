@@ -102,6 +102,7 @@ fn ended(class: ExitClass) -> Worker {
         report: Some(Report { class, reason: format!("{class:?}"), message: "m".into(), ..Report::default() }),
         timed_out: false,
         detail: String::new(),
+        node: Some("node-1".into()),
     }))
 }
 

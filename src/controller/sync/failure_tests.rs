@@ -4,7 +4,7 @@ use vmdisk_wire::Report;
 use super::*;
 
 fn ended(outcome: Outcome, report: Option<Report>) -> Ended {
-    Ended { outcome, report, timed_out: false, detail: "Error, exit code 1".into() }
+    Ended { outcome, report, timed_out: false, detail: "Error, exit code 1".into(), node: None }
 }
 
 fn report(class: ExitClass, reason: &str) -> Report {

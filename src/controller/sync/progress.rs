@@ -18,7 +18,7 @@ use vmdisk_wire as wire;
 use super::records::Records;
 use crate::{
     observer::{World, claim_of_pod, owner_of},
-    worker::Worker,
+    worker::{Worker, node_of},
 };
 
 /// How often a record is written at most.
@@ -117,7 +117,7 @@ impl Progresses {
 
     fn node_of(&self, pod: &Pod) -> Option<String> {
         let current = self.current(pod)?;
-        crate::observer::node_of(&current).map(str::to_owned)
+        node_of(&current).map(str::to_owned)
     }
 }
 

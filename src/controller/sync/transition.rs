@@ -92,16 +92,17 @@ pub fn readmitted(status: &VMDiskSyncStatus, admission: &Admission<'_>, now: Tim
     VMDiskSyncStatus { interruptions: status.interruptions + 1, ..admitted(status, admission, now) }
 }
 
-/// The attempt failed. `report` is what its worker had to say.
+/// The attempt failed; `ended` is how its worker ended, if it did.
 #[must_use]
 pub fn failed(
     status: &VMDiskSyncStatus,
     failure: &Failure,
-    report: Option<&Report>,
+    ended: Option<&Ended>,
     policy: &Policy,
     now: Timestamp,
     jitter: f64,
 ) -> VMDiskSyncStatus {
+    let report = ended.and_then(|ended| ended.report.as_ref());
     let interruptions = status.interruptions + i32::from(!failure.counts && uncounted(failure.class));
     // Failures that counted: what retryLimit bounds. The first attempt is no retry.
     let failures = u32::try_from(status.attempt - interruptions).unwrap_or(0);
@@ -131,6 +132,7 @@ pub fn failed(
         prime: status.prime.clone().filter(|_| failure.keep_prime),
         source: learnt(status, report),
         progress: final_progress(status, report),
+        node: node(status, ended),
         ..status.clone()
     };
     if let Some(wait) = wait {
@@ -156,6 +158,7 @@ pub fn succeeded(status: &VMDiskSyncStatus, ended: Option<&Ended>, now: Timestam
         finished_at: Some(Time(now)),
         not_before: None,
         source: learnt(status, report),
+        node: node(status, ended),
         progress: Some(Progress { percent: Some(100), ..final_progress(status, report).unwrap_or_default() }),
         ..status.clone()
     };
@@ -190,6 +193,10 @@ pub fn is_exhausted(status: &VMDiskSyncStatus) -> bool {
 /// limit, so its attempts must not use up the retries of a later transient failure either.
 const fn uncounted(class: FailureClass) -> bool {
     !matches!(class, FailureClass::Final)
+}
+
+fn node(status: &VMDiskSyncStatus, ended: Option<&Ended>) -> Option<String> {
+    ended.and_then(|ended| ended.node.clone()).or_else(|| status.node.clone())
 }
 
 fn learnt(status: &VMDiskSyncStatus, report: Option<&Report>) -> Option<SourceFacts> {

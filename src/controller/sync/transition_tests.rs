@@ -34,6 +34,11 @@ fn of_class(class: FailureClass) -> Failure {
     Failure { class, counts: class == FailureClass::Transient, ..transient() }
 }
 
+fn ended(report: Report) -> Ended {
+    let outcome = vmdisk_wire::Outcome::Exited(report.class);
+    Ended { outcome, report: Some(report), timed_out: false, detail: String::new(), node: Some("node-1".into()) }
+}
+
 fn fail(status: &VMDiskSyncStatus, failure: &Failure) -> VMDiskSyncStatus {
     failed(status, failure, None, &Policy::default(), now(), JITTER)
 }
@@ -138,7 +143,8 @@ fn what_was_learnt_is_kept_for_the_next_attempt_and_dropped_with_the_spec() {
         bytes_fetched: 5,
         ..Report::default()
     };
-    let failed = failed(&syncing(1, 0), &transient(), Some(&report), &Policy::default(), now(), JITTER);
+    let ended = ended(report);
+    let failed = failed(&syncing(1, 0), &transient(), Some(&ended), &Policy::default(), now(), JITTER);
     let source = failed.source.clone().unwrap();
     assert_eq!((source.digest.as_deref(), source.size), (Some("sha256:1"), Some(9)));
     assert_eq!(failed.progress.as_ref().map(|progress| progress.bytes_fetched), Some(5));
@@ -151,17 +157,13 @@ fn what_was_learnt_is_kept_for_the_next_attempt_and_dropped_with_the_spec() {
 #[test]
 fn success_is_whole() {
     let report = Report { bytes_fetched: 5, bytes_written: 3, ..Report::default() };
-    let ended = Ended {
-        outcome: vmdisk_wire::Outcome::Exited(ExitClass::Done),
-        report: Some(report),
-        timed_out: false,
-        detail: String::new(),
-    };
+    let ended = ended(report);
     let status = succeeded(&syncing(2, 1), Some(&ended), now());
     let progress = status.progress.clone().unwrap();
     assert_eq!((progress.percent, progress.bytes_fetched, progress.bytes_written), (Some(100), 5, 3));
     assert_eq!(said(&status), [("Admitted", "False", "Finished"), ("Succeeded", "True", "Bound")]);
     assert_eq!((status.attempt, status.interruptions), (2, 1));
+    assert_eq!(status.node.as_deref(), Some("node-1"));
 }
 
 #[test]
