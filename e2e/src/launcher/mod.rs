@@ -4,6 +4,7 @@
 //! sidecars; a registry, an S3 server and an HTTP server with faults. All are processes of this machine inside one network
 //! namespace and one cgroup, so that `down` finds whatever is left, also after a crash.
 
+mod addons;
 mod cgroup;
 mod controlplane;
 mod images;
@@ -14,6 +15,7 @@ mod pki;
 mod process;
 mod services;
 mod status;
+mod storage;
 mod teardown;
 mod tools;
 
@@ -89,8 +91,11 @@ impl Launcher {
         self.images()?;
         step("starting two nodes", || self.nodes())?;
         step("starting DNS", || self.dns())?;
+        step("starting storage", || self.storage())?;
         step("waiting for the nodes", || {
+            self.addons()?;
             self.nodes_ready()?;
+            self.storage_ready()?;
             self.accounts()
         })?;
         self.environment().store(&self.instance.env_file())
@@ -117,6 +122,11 @@ impl Launcher {
         env.set("CA_FILE", self.trust_dir().join("ca.crt").display());
         env.set("CLUSTER_RANGE", instance.range());
         env.set("TEST_DOMAIN", pki::DOMAIN);
+        env.set("STORAGE_CLASS_IMMEDIATE", storage::CLASS_IMMEDIATE);
+        env.set("STORAGE_CLASS_WFFC", storage::CLASS_WFFC);
+        env.set("CSI_DRIVER", storage::DRIVER);
+        env.set("CSI_STATE", self.csi_state().display());
+        env.set("CSI_POOL", self.csi_pool().display());
         env.set("BASE_IMAGE", images::base_name(instance));
         env.set("AUDIT_LOG", self.audit_log().display());
         env.set("KCM_PID_FILE", self.supervisor.pid_file("kube-controller-manager").display());
