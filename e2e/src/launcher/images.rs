@@ -81,8 +81,23 @@ impl Builder {
             .run()
     }
 
+    /// Saves an image of the storage as an OCI layout in `out`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn save(&self, name: &str, out: &Path) -> Result<()> {
+        self.buildah("push")
+            .arg("--signature-policy")
+            .arg(&self.policy)
+            .args(["--quiet", name, &format!("oci:{}:image", out.display())])
+            .run()
+    }
+
     /// Copies an image from a directory to the registry.
-    fn copy(&self, from: &Path, name: &str, trust: &Path) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the copy fails.
+    pub(crate) fn copy(&self, from: &Path, name: &str, trust: &Path) -> Result<()> {
         cmd("skopeo")
             .arg("--policy")
             .arg(&self.policy)
@@ -105,7 +120,9 @@ impl Builder {
             .arg("--signature-policy")
             .arg(&self.policy)
             .arg("--quiet")
-            .arg(format!("oci:{}:image", image.display()))
+            // By a relative path: buildah makes a name of it, and not every directory is a legal one (".cache").
+            .dir(image.parent().context("the base image lies in the cache")?)
+            .arg(format!("oci:{}:image", image.file_name().unwrap_or_default().display()))
             .output()?;
         self.buildah("tag").args([id.trim(), BASE_NAME]).run()
     }

@@ -7,7 +7,7 @@
 mod addons;
 mod cgroup;
 mod controlplane;
-mod images;
+pub(crate) mod images;
 mod network;
 mod node;
 mod packages;

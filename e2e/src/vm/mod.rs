@@ -10,6 +10,7 @@ pub mod console;
 pub mod container_disk;
 mod digest;
 pub mod disk;
+pub mod image;
 mod modules;
 mod parts;
 pub mod pod;
