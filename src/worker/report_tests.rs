@@ -1,1 +1,32 @@
+use std::time::Duration;
 
+use super::*;
+use crate::failure::{Failure, Reason};
+
+#[test]
+fn a_failure_keeps_what_was_learnt() {
+    let (findings, counters) = (Findings::default(), Counters::default());
+    findings.source(Some("sha256:1".into()), Some(7));
+    findings.format(vmdisk_format::Format::Raw, None);
+    findings.resumable(true);
+    counters.add_fetched(3);
+    let mut failure = Failure::new(Reason::Image(vmdisk_format::Reason::BackingFile), "why");
+    failure.retry_after = Some(Duration::from_secs(9));
+    let report = report(&Err(failure), &findings, &counters);
+    assert_eq!(report.class, ExitClass::Malformed);
+    assert_eq!((report.reason.as_str(), report.message.as_str()), ("BackingFile", "why"));
+    assert_eq!((report.bytes_fetched, report.retry_after_seconds), (3, Some(9)));
+    assert!(report.resumable);
+    let facts =
+        SourceFacts { digest: Some("sha256:1".into()), size: Some(7), format: Some(Format::Raw), virtual_size: None };
+    assert_eq!(report.source, facts);
+}
+
+#[test]
+fn formats_survive_both_ways() {
+    use vmdisk_format::Format as F;
+    for format in [F::Raw, F::Qcow2, F::Vmdk, F::Vdi, F::Vhd, F::Vhdx] {
+        assert_eq!(from_wire(to_wire(format)), Some(format));
+    }
+    assert_eq!(from_wire(Format::Auto), None);
+}

@@ -1,1 +1,145 @@
+use proptest::prelude::*;
 
+use super::*;
+
+fn writer(file: &tempfile::NamedTempFile, reads_zero: bool, length: u64, keep_below: u64) -> Writer {
+    let medium = Medium { file: file.reopen().unwrap(), direct: false, reads_zero, length };
+    Writer::new(medium, keep_below, Counters::default())
+}
+
+#[derive(Debug, Clone)]
+struct Write {
+    offset: u64,
+    data: Vec<u8>,
+}
+
+/// Writes in steps of 512 bytes anywhere in 3 MiB, each byte once, in any order, some of them zeros.
+fn writes() -> impl Strategy<Value = Vec<Write>> {
+    prop::collection::vec((0..6144_u64, 1..400_usize, any::<u8>()), 1..12)
+        .prop_map(|pieces| {
+            let mut taken = vec![false; 6144];
+            let mut writes = Vec::new();
+            for (sector, count, byte) in pieces {
+                let start = sector as usize;
+                let end = (start + count).min(6144);
+                let free = (start..end).take_while(|sector| !taken[*sector]).count();
+                if free > 0 {
+                    taken[start..start + free].fill(true);
+                    writes.push(Write { offset: sector * 512, data: vec![byte % 3; free * 512] });
+                }
+            }
+            writes
+        })
+        .prop_shuffle()
+}
+
+const SIZE: usize = 3 << 20;
+
+fn expected(writes: &[Write], background: u8) -> Vec<u8> {
+    let mut disk = vec![background; SIZE];
+    for Write { offset, data } in writes {
+        let offset = usize::try_from(*offset).unwrap();
+        disk[offset..offset + data.len()].copy_from_slice(data);
+    }
+    disk
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_fresh_file_holds_what_was_written(writes in writes()) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut writer = writer(&file, true, u64::MAX, 0);
+        for Write { offset, data } in &writes {
+            writer.write(*offset, data).unwrap();
+        }
+        writer.sync().unwrap();
+        file.as_file().set_len(SIZE as u64).unwrap();
+        prop_assert!(std::fs::read(file.path()).unwrap() == expected(&writes, 0));
+    }
+
+    #[test]
+    fn a_dirty_device_holds_it_once_the_gaps_are_zeroed(writes in writes()) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), vec![0xa5; SIZE]).unwrap();
+        let mut writer = writer(&file, false, SIZE as u64, 0);
+        for Write { offset, data } in &writes {
+            writer.write(*offset, data).unwrap();
+        }
+        writer.sync().unwrap();
+        let gaps: Vec<_> = writer.unwritten().collect();
+        for gap in &gaps {
+            let length = usize::try_from(gap.end - gap.start).unwrap();
+            file.as_file().write_all_at(&vec![0; length], gap.start).unwrap();
+        }
+        prop_assert!(std::fs::read(file.path()).unwrap() == expected(&writes, 0));
+    }
+}
+
+#[test]
+fn what_an_earlier_attempt_wrote_is_left_alone() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), vec![1; 2 * UNIT_BYTES]).unwrap();
+    let keep = 2 * UNIT;
+    let mut writer = writer(&file, true, u64::MAX, keep);
+    // As it comes again, from the beginning, in chunks that end nowhere.
+    for offset in (0..4 * UNIT).step_by(4096 * 3) {
+        let length = (4 * UNIT - offset).min(4096 * 3);
+        writer.write(offset, &vec![2; usize::try_from(length).unwrap()]).unwrap();
+    }
+    writer.sync().unwrap();
+    let found = std::fs::read(file.path()).unwrap();
+    assert!(found[..2 * UNIT_BYTES].iter().all(|byte| *byte == 1));
+    assert!(found[2 * UNIT_BYTES..].iter().all(|byte| *byte == 2));
+    assert_eq!(found.len(), 4 * UNIT_BYTES);
+}
+
+#[test]
+fn zeros_cost_nothing_on_a_fresh_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let counters = Counters::default();
+    let medium = Medium { file: file.reopen().unwrap(), direct: false, reads_zero: true, length: u64::MAX };
+    let mut writer = Writer::new(medium, 0, counters.clone());
+    let mut data = vec![0; WINDOW_BYTES];
+    data[8192] = 1;
+    writer.write(0, &data).unwrap();
+    writer.sync().unwrap();
+    assert_eq!(counters.written(), 4096);
+}
+
+#[test]
+fn a_checkpoint_makes_the_file_as_long_as_it_vouches_for() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut writer = writer(&file, true, u64::MAX, 0);
+    writer.write(0, &[1; 512]).unwrap();
+    writer.checkpoint(5 * UNIT).unwrap();
+    assert_eq!(file.as_file().metadata().unwrap().len(), 5 * UNIT);
+}
+
+#[test]
+fn gaps_are_the_complement() {
+    let mut units = Units::default();
+    let gaps = |units: &Units, length| units.gaps(length).collect::<Vec<_>>();
+    assert_eq!(gaps(&units, 0), []);
+    assert_eq!(gaps(&units, 1000), [0..1000]);
+    for unit in [0, 1, 63, 64, 200] {
+        units.insert(unit);
+        assert!(units.contains(unit));
+    }
+    assert_eq!(gaps(&units, 201 * UNIT), [2 * UNIT..63 * UNIT, 65 * UNIT..200 * UNIT]);
+    assert_eq!(
+        gaps(&units, 300 * UNIT + 512),
+        [2 * UNIT..63 * UNIT, 65 * UNIT..200 * UNIT, 201 * UNIT..300 * UNIT + 512]
+    );
+    assert_eq!(gaps(&units, 10 * UNIT), [2 * UNIT..10 * UNIT]);
+}
+
+#[test]
+fn buffers_are_aligned() {
+    for length in [1, 4096, WINDOW_BYTES] {
+        let buffer = AlignedBuffer::new(length);
+        assert_eq!(buffer.bytes().as_ptr().align_offset(MEMORY_ALIGNMENT), 0);
+        assert_eq!(buffer.bytes().len(), length);
+    }
+}

@@ -86,10 +86,11 @@ fn a_dirty_device_ends_with_the_image_and_zeros() {
         ("/small", bench.convert("raw", "qcow2", &["-o", "cluster_size=512"])),
         ("/zst", zstd::encode_all(&disk[..], 1).unwrap()),
     ] {
-        server.serve(path, image);
+        let url = server.serve(path, image);
         let garbage = vec![0x5a; 40 << 20];
         std::fs::File::options().write(true).open(&device.device).unwrap().write_all_at(&garbage, 0).unwrap();
-        bench.job(&job(&server, path, &device.device)).done();
+        let output = device.device.to_str().unwrap();
+        bench.run(&["fetch", "--json", "--url", &url, "--output", output], &[]).done();
         assert_device(&device, &disk);
     }
     // Holes of the image are holes of the volume.

@@ -241,5 +241,5 @@ fn name(error: StageError, compression: &str) -> StageError {
 }
 
 #[cfg(test)]
-#[path = "unpack_tests.rs"]
+#[path = "tests.rs"]
 mod tests;

@@ -1,1 +1,173 @@
+use proptest::prelude::*;
 
+use super::*;
+
+/// A header with a right checksum.
+fn header(name: &str, kind: u8, size: &[u8]) -> [u8; BLOCK] {
+    let mut block = [0; BLOCK];
+    block[..name.len()].copy_from_slice(name.as_bytes());
+    block[124..124 + size.len()].copy_from_slice(size);
+    block[156] = kind;
+    block[257..263].copy_from_slice(b"ustar\0");
+    seal(&mut block);
+    block
+}
+
+fn seal(block: &mut [u8; BLOCK]) {
+    block[148..156].fill(b' ');
+    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
+fn file(name: &str, kind: u8, content: &[u8]) -> Vec<u8> {
+    let mut bytes = header(name, kind, format!("{:011o}", content.len()).as_bytes()).to_vec();
+    bytes.extend_from_slice(content);
+    bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+    bytes
+}
+
+fn pax(records: &[(&str, &str)]) -> Vec<u8> {
+    let mut text = String::new();
+    for (key, value) in records {
+        let rest = format!(" {key}={value}\n");
+        let mut length = rest.len() + 1;
+        while length != format!("{length}{rest}").len() {
+            length += 1;
+        }
+        text.push_str(&format!("{length}{rest}"));
+    }
+    file("pax", b'x', text.as_bytes())
+}
+
+fn entries(archive: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, StageError> {
+    let mut archive = Archive::new(Box::new(archive));
+    let mut all = Vec::new();
+    while let Some(entry) = archive.next()? {
+        let mut content = Vec::new();
+        archive.content().read_to_end(&mut content)?;
+        all.push((entry, content));
+    }
+    Ok(all)
+}
+
+fn only(archive: &[u8]) -> Entry {
+    let mut all = entries(archive).unwrap();
+    assert_eq!(all.len(), 1);
+    all.remove(0).0
+}
+
+#[test]
+fn names_sizes_and_kinds() {
+    for (archive, path, kind, size) in [
+        (file("a", b'0', b"123"), "a", Kind::Regular, 3),
+        (file("old", 0, b""), "old", Kind::Regular, 0),
+        (file("old/", 0, b""), "old/", Kind::Directory, 0),
+        (file("d", b'5', b""), "d", Kind::Directory, 0),
+        (file("l", b'2', b""), "l", Kind::SymbolicLink, 0),
+        (file("h", b'1', b""), "h", Kind::HardLink, 0),
+        (file("c", b'3', b""), "c", Kind::Special, 0),
+        (file("s", b'S', b"12"), "s", Kind::Sparse, 2),
+        (
+            [file("././@LongLink", b'L', b"a/long/name\0"), file("a/lo", b'0', b"1")].concat(),
+            "a/long/name",
+            Kind::Regular,
+            1,
+        ),
+        ([file("././@LongLink", b'K', b"target\0"), file("l", b'2', b"")].concat(), "l", Kind::SymbolicLink, 0),
+        ([pax(&[("path", "p/ü"), ("mtime", "1.5")]), file("x", b'0', b"1")].concat(), "p/ü", Kind::Regular, 1),
+        ([pax(&[("size", "4")]), header("x", b'0', b"0").to_vec(), b"abcd".to_vec()].concat(), "x", Kind::Regular, 4),
+        (
+            [
+                pax(&[
+                    ("GNU.sparse.major", "1"),
+                    ("GNU.sparse.name", "disk.img"),
+                    ("path", "GNUSparseFile.0/disk.img"),
+                ]),
+                file("x", b'0', b"1\n0\n"),
+            ]
+            .concat(),
+            "disk.img",
+            Kind::Sparse,
+            4,
+        ),
+    ] {
+        assert_eq!(only(&archive), Entry { path: path.into(), kind, size });
+    }
+}
+
+#[test]
+fn a_prefix_belongs_to_ustar_alone() {
+    let mut block = header("name", b'0', b"0");
+    block[345..348].copy_from_slice(b"dir");
+    seal(&mut block);
+    assert_eq!(only(&block).path, "dir/name");
+    block[257..265].copy_from_slice(b"ustar  \0");
+    seal(&mut block);
+    assert_eq!(only(&block).path, "name");
+}
+
+#[test]
+fn sizes_beyond_eight_gibibytes() {
+    let mut field = [0; 12];
+    field[0] = 0x80;
+    field[4..].copy_from_slice(&(9_u64 << 30).to_be_bytes());
+    assert_eq!(number(&field), Some(9 << 30));
+    field[0] = 0xff;
+    assert_eq!(number(&field), None, "negative");
+    field[0] = 0x80;
+    field[4] = 0x80;
+    assert_eq!(number(&field), None, "more than a file can have");
+    for (text, expected) in
+        [("00000000017\0", Some(15)), ("     17 \0\0\0\0", Some(15)), ("\0\0", Some(0)), ("19", None), ("-1", None)]
+    {
+        assert_eq!(number(text.as_bytes()), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn entries_are_walked_whether_read_or_not_and_the_end_is_found() {
+    let archive =
+        [file("a", b'0', &[1; 700]), file("b", b'0', &[2; 512]), vec![0; 1024], file("ghost", b'0', b"")].concat();
+    let found = entries(&archive).unwrap();
+    assert_eq!(
+        found.iter().map(|(entry, content)| (entry.path.as_str(), content.len())).collect::<Vec<_>>(),
+        [("a", 700), ("b", 512)]
+    );
+    let mut walked = Archive::new(Box::new(&archive[..]));
+    assert_eq!(walked.next().unwrap().unwrap().path, "a");
+    assert_eq!(walked.next().unwrap().unwrap().path, "b");
+    assert_eq!(walked.next().unwrap(), None);
+    // Neither the end mark nor the last padding is always there.
+    assert_eq!(entries(&file("a", b'0', &[1; 700])[..BLOCK + 700]).unwrap().len(), 1);
+}
+
+#[test]
+fn damage_is_told() {
+    let good = file("a", b'0', &[1; 700]);
+    let mut flipped = good.clone();
+    flipped[3] ^= 1;
+    for (archive, expected) in [
+        (flipped, "checksum"),
+        (good[..BLOCK + 600].to_vec(), "middle of an entry"),
+        (good[..300].to_vec(), "middle of a header"),
+        ([file("pax", b'x', b"nonsense"), file("a", b'0', b"")].concat(), "LENGTH KEY=VALUE"),
+        ([file("pax", b'x', b"99 path=x\n"), file("a", b'0', b"")].concat(), "LENGTH KEY=VALUE"),
+        ([file("pax", b'x', b"0 "), file("a", b'0', b"")].concat(), "LENGTH KEY=VALUE"),
+        (header("l", b'L', b"00077777777").to_vec(), "longer than 1 MiB"),
+    ] {
+        let message = entries(&archive).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}, expected {expected}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic_or_run_for_ever(mut bytes in prop::collection::vec(any::<u8>(), 0..4096), fix in any::<bool>()) {
+        if fix && bytes.len() >= BLOCK {
+            let mut block: [u8; BLOCK] = bytes[..BLOCK].try_into().unwrap();
+            seal(&mut block);
+            bytes[..BLOCK].copy_from_slice(&block);
+        }
+        let _ = entries(&bytes);
+    }
+}
