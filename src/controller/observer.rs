@@ -149,12 +149,15 @@ async fn sync_changed(
     change: &Change<VMDiskSync>,
 ) -> Result<(), gate::actor::Closed> {
     let sync = &change.object;
-    if !change.ours {
+    let uid = sync.metadata.uid.as_deref().unwrap_or_default();
+    let current = world.syncs.of_claim(&sync.spec.claim.uid);
+    let going = |sync: &VMDiskSync| sync.metadata.deletion_timestamp.is_some();
+    // Nobody but us writes a record, and whoever writes knows. What others do is delete one.
+    if !current.iter().any(|sync| sync.metadata.uid.as_deref() == Some(uid) && !going(sync)) {
         // No receiver: the process is going down, here and below.
         let _ = audience.wake.send(claim_of(sync));
     }
     let _ = audience.images.send(ImageKey::of_sync(sync));
-    let uid = sync.metadata.uid.as_deref().unwrap_or_default();
     settle(world, &audience.gate, &sync.spec.claim.uid, uid).await
 }
 
