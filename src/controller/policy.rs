@@ -120,4 +120,6 @@ impl Policy {
 }
 
 #[cfg(test)]
+mod sample_tests;
+#[cfg(test)]
 mod tests;
