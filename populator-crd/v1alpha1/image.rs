@@ -103,8 +103,9 @@ pub struct VMDiskImageSpec {
 
     /// Name of a Secret in this namespace with the credentials of the source. Registry: type
     /// kubernetes.io/dockerconfigjson, or the keys username and password, or accessKeyId and secretKey. S3: the keys
-    /// accessKeyId and secretKey, or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN. HTTP: username and
-    /// password, or token. Only the worker pod reads it. Default: anonymous.
+    /// accessKeyId and secretKey, or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; AWS_ENDPOINT_URL
+    /// says where s3:// is, if not at AWS. HTTP: username and password, or token. Only the worker pod reads it.
+    /// Default: anonymous.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::object_name())]
