@@ -1,12 +1,15 @@
 //! Taking a cluster down, whatever state it is in: what it left is found by its cgroup, its directory and its names, not
 //! by what a launcher remembers.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::mount::UnmountFlags;
+use serde_json::Value;
 
 use super::cgroup::Cgroup;
 use super::network;
@@ -14,9 +17,13 @@ use super::node::PRIVATE_DIRS;
 use super::process::Supervisor;
 use crate::command::cmd;
 use crate::instance::Instance;
+use crate::poll;
 
 /// How long components may take to end by themselves; what they would still save is deleted anyway.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How long mounts may stay busy after the last process has gone.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Removes everything that belongs to `instance`: processes, mounts, loop devices, links, cgroups, files.
 ///
@@ -92,32 +99,32 @@ fn remove_empty(dir: &Path) {
     }
 }
 
-/// Unmounts and detaches everything below `dir`. Loop devices lie on files of mounted pools, and file systems on loop
-/// devices, so rounds of both go on for as long as they get on.
+/// Unmounts and detaches everything below `dir`. Loop devices lie on files of mounted pools, on other loop devices even,
+/// and file systems on loop devices, so rounds of both go on until nothing is left. Devices are remembered from round to
+/// round: one whose file was unmounted no longer says where that was.
 fn release(dir: &Path) -> Result<()> {
-    loop {
-        let before = (mounts_below(dir)?, loops_below(dir)?);
-        if before.0.is_empty() && before.1.is_empty() {
-            return Ok(());
-        }
-        for mount in &before.0 {
+    let mut devices = BTreeSet::new();
+    let mut round = |flags: UnmountFlags| -> Result<bool> {
+        devices.extend(loops_below(dir)?);
+        for mount in mounts_below(dir)? {
             // A busy one is tried again once its loop devices are gone.
-            let _ = rustix::mount::unmount(mount, UnmountFlags::empty());
+            let _ = rustix::mount::unmount(&mount, flags);
         }
-        for device in &before.1 {
+        devices.retain(|device| attached(device));
+        for device in &devices {
             let _ = cmd("losetup").arg("--detach").arg(device).run();
         }
-        if (mounts_below(dir)?, loops_below(dir)?) != before {
-            continue;
-        }
-        // Nobody of ours is alive; who else holds a file here keeps it, but the tree is free.
-        for mount in mounts_below(dir)? {
-            rustix::mount::unmount(&mount, UnmountFlags::DETACH)
-                .with_context(|| format!("cannot unmount {}", mount.display()))?;
-        }
-        let left = loops_below(dir)?;
-        ensure!(left.is_empty(), "loop devices cannot be detached: {left:?}");
-    }
+        Ok(devices.is_empty() && mounts_below(dir)?.is_empty())
+    };
+    let what = format!("everything below {} to be unmounted and detached", dir.display());
+    let gentle = poll::until(&what, PATIENCE, || round(UnmountFlags::empty()).map(|done| done.then_some(())));
+    // Nobody of ours is alive; who else holds a file here keeps it, but the tree is free.
+    gentle.or_else(|_| poll::until(&what, PATIENCE, || round(UnmountFlags::DETACH).map(|done| done.then_some(()))))
+}
+
+/// Whether a loop device has a file.
+fn attached(device: &Path) -> bool {
+    device.file_name().is_some_and(|name| Path::new("/sys/block").join(name).join("loop/backing_file").exists())
 }
 
 /// Mount points below `dir`, the last mounted first.
@@ -133,16 +140,58 @@ fn mounts_below(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(mounts)
 }
 
-/// Loop devices whose file lies (or lay) below `dir`.
-pub(super) fn loops_below(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut devices = Vec::new();
-    for entry in fs::read_dir("/sys/block").context("cannot read /sys/block")?.flatten() {
-        let backing = fs::read_to_string(entry.path().join("loop/backing_file")).unwrap_or_default();
-        if Path::new(backing.trim_end()).starts_with(dir) {
-            devices.push(Path::new("/dev").join(entry.file_name()));
-        }
+/// Loop devices whose file lies below `dir`, and those on top of such devices: the kubelet puts one on each block volume,
+/// by a path of its own mount namespace, which is gone with it.
+fn loops_below(dir: &Path) -> Result<Vec<PathBuf>> {
+    let columns = "NAME,BACK-MAJ:MIN,BACK-INO,BACK-FILE";
+    let listing = cmd("losetup").args(["--list", "--json", "--output", columns]).output()?;
+    let loops = parse_loops(&listing)?;
+    Ok(ours(&loops, dir, |device| {
+        let node = fs::metadata(device).ok()?;
+        let (major, minor) = (rustix::fs::major(node.dev()), rustix::fs::minor(node.dev()));
+        Some((format!("{major}:{minor}"), node.ino().to_string()))
+    }))
+}
+
+/// One loop device.
+struct Loop {
+    device: PathBuf,
+    /// The file below, as the device that it lies on and its inode.
+    below: (String, String),
+    file: PathBuf,
+}
+
+/// Reads what `losetup --json` prints, which is nothing at all when there are no loop devices.
+fn parse_loops(listing: &str) -> Result<Vec<Loop>> {
+    if listing.trim().is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(devices)
+    let listing: Value = serde_json::from_str(listing).context("losetup's list of loop devices is not JSON")?;
+    let devices = listing["loopdevices"].as_array().context("losetup's list has no loopdevices")?;
+    // Columns are padded, and numbers are text in some versions.
+    let text = |value: &Value| match value {
+        Value::String(text) => text.trim().to_owned(),
+        other => other.to_string(),
+    };
+    let parse = |entry: &Value| Loop {
+        device: text(&entry["name"]).into(),
+        below: (text(&entry["back-maj:min"]), text(&entry["back-ino"])),
+        file: text(&entry["back-file"]).into(),
+    };
+    Ok(devices.iter().map(parse).collect())
+}
+
+/// The loops below `dir`; `node` tells where a device's own file lies, in the terms of [`Loop::below`].
+fn ours(loops: &[Loop], dir: &Path, node: impl Fn(&Path) -> Option<(String, String)>) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = loops.iter().filter(|l| l.file.starts_with(dir)).map(|l| l.device.clone()).collect();
+    let mut next = 0;
+    while let Some(identity) = found.get(next).map(|device| node(device)) {
+        let above = loops.iter().filter(|l| Some(&l.below) == identity.as_ref() && !found.contains(&l.device));
+        let above: Vec<PathBuf> = above.map(|l| l.device.clone()).collect();
+        found.extend(above);
+        next += 1;
+    }
+    found
 }
 
 /// Undoes the octal escapes of the mount table.
