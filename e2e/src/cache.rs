@@ -20,8 +20,7 @@ pub fn root() -> Result<PathBuf> {
     if let Some(dir) = std::env::var_os("XDG_CACHE_HOME") {
         return Ok(PathBuf::from(dir).join("vmdisk"));
     }
-    let home = std::env::var_os("HOME")
-        .context("set VMDISK_CACHE (or HOME) so that there is a place for the cache")?;
+    let home = std::env::var_os("HOME").context("set VMDISK_CACHE (or HOME) so that there is a place for the cache")?;
     Ok(PathBuf::from(home).join(".cache/vmdisk"))
 }
 
@@ -43,8 +42,7 @@ pub fn once(kind: &str, key: &str, make: impl FnOnce(&Path) -> Result<()>) -> Re
     }
     let partial = parent.join(format!("{key}.partial"));
     if partial.exists() {
-        fs::remove_dir_all(&partial)
-            .with_context(|| format!("cannot remove {}", partial.display()))?;
+        fs::remove_dir_all(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
     }
     fs::create_dir_all(&partial).with_context(|| format!("cannot create {}", partial.display()))?;
     make(&partial)?;
@@ -59,8 +57,7 @@ pub fn once(kind: &str, key: &str, make: impl FnOnce(&Path) -> Result<()>) -> Re
 /// When the file cannot be made or locked.
 pub fn lock(path: &Path) -> Result<File> {
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-    file.lock()
-        .with_context(|| format!("cannot lock {}", path.display()))?;
+    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
     Ok(file)
 }
 

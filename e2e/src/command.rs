@@ -16,10 +16,7 @@ pub struct Cmd {
 
 /// Starts to describe a run of `program`.
 pub fn cmd(program: impl AsRef<OsStr>) -> Cmd {
-    Cmd {
-        command: Command::new(program),
-        stdin: None,
-    }
+    Cmd { command: Command::new(program), stdin: None }
 }
 
 impl Cmd {
@@ -75,35 +72,22 @@ impl Cmd {
     pub fn output(mut self) -> Result<String> {
         let line = self.line();
         self.command
-            .stdin(if self.stdin.is_some() {
-                Stdio::piped()
-            } else {
-                Stdio::null()
-            })
+            .stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = self
-            .command
-            .spawn()
-            .with_context(|| format!("cannot start `{line}`"))?;
+        let mut child = self.command.spawn().with_context(|| format!("cannot start `{line}`"))?;
         let feeder = self.stdin.take().and_then(|input| {
             let mut pipe = child.stdin.take()?;
             // A command may end without reading all of its input; its exit status then tells the story.
             Some(std::thread::spawn(move || drop(pipe.write_all(&input))))
         });
-        let out = child
-            .wait_with_output()
-            .with_context(|| format!("cannot wait for `{line}`"))?;
+        let out = child.wait_with_output().with_context(|| format!("cannot wait for `{line}`"))?;
         if let Some(feeder) = feeder {
             drop(feeder.join());
         }
         if !out.status.success() {
             let stderr = String::from_utf8_lossy(&out.stderr);
-            bail!(
-                "`{line}` failed ({}): {}",
-                out.status,
-                tail(stderr.trim(), 4000)
-            );
+            bail!("`{line}` failed ({}): {}", out.status, tail(stderr.trim(), 4000));
         }
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     }
@@ -122,10 +106,7 @@ impl Cmd {
     /// When the command cannot be started or ends with another status than 0.
     pub fn run_visibly(mut self) -> Result<()> {
         let line = self.line();
-        let status = self
-            .command
-            .status()
-            .with_context(|| format!("cannot start `{line}`"))?;
+        let status = self.command.status().with_context(|| format!("cannot start `{line}`"))?;
         if !status.success() {
             bail!("`{line}` failed ({status})");
         }

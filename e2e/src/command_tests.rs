@@ -2,10 +2,7 @@ use super::*;
 
 #[test]
 fn a_failure_names_the_command_and_its_stderr() {
-    let error = cmd("sh")
-        .args(["-c", "echo broken >&2; exit 3"])
-        .run()
-        .expect_err("exits with 3");
+    let error = cmd("sh").args(["-c", "echo broken >&2; exit 3"]).run().expect_err("exits with 3");
     let text = format!("{error:#}");
     assert!(text.contains("sh -c"), "{text}");
     assert!(text.contains("exit status: 3"), "{text}");

@@ -12,16 +12,7 @@ use crate::cache;
 const STATE_ROOT: &str = "/var/lib/vmdisk";
 
 /// The nodes of a cluster, by their place in the address range.
-pub const NODES: [Node; 2] = [
-    Node {
-        index: 1,
-        name: "node-1",
-    },
-    Node {
-        index: 2,
-        name: "node-2",
-    },
-];
+pub const NODES: [Node; 2] = [Node { index: 1, name: "node-1" }, Node { index: 2, name: "node-2" }];
 
 /// One node.
 #[derive(Clone, Copy, Debug)]
@@ -63,19 +54,13 @@ impl Instance {
         ensure!(
             !name.is_empty()
                 && name.len() <= 10
-                && name
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+                && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
             "VMDISK_INSTANCE is {name:?}; expected 1 to 10 of a-z, 0-9 and '-'"
         );
         let sum = cache::key(&[name.as_bytes()]);
         let byte = u8::from_str_radix(&sum[..2], 16).context("a key is hexadecimal")?;
         // 10.128.0.0 to 10.239.0.0: away from what home and office networks use most.
-        Ok(Self {
-            name: name.to_owned(),
-            checkout,
-            octet: 128 + byte % 112,
-        })
+        Ok(Self { name: name.to_owned(), checkout, octet: 128 + byte % 112 })
     }
 
     /// The instance's name.
@@ -195,19 +180,10 @@ fn checkout() -> Result<PathBuf> {
         Some(dir) => PathBuf::from(dir),
         None => std::env::current_dir().context("the current directory cannot be read")?,
     };
-    let start = start
-        .canonicalize()
-        .with_context(|| format!("{} does not exist", start.display()))?;
-    start
-        .ancestors()
-        .find(|dir| dir.join("hack/cluster/tools/go.mod").is_file())
-        .map(Path::to_path_buf)
-        .with_context(|| {
-            format!(
-                "{} is not inside a checkout (no hack/cluster/tools/go.mod upwards of it)",
-                start.display()
-            )
-        })
+    let start = start.canonicalize().with_context(|| format!("{} does not exist", start.display()))?;
+    start.ancestors().find(|dir| dir.join("hack/cluster/tools/go.mod").is_file()).map(Path::to_path_buf).with_context(
+        || format!("{} is not inside a checkout (no hack/cluster/tools/go.mod upwards of it)", start.display()),
+    )
 }
 
 #[cfg(test)]

@@ -12,14 +12,7 @@ fn names_that_do_not_fit_a_link_are_refused() {
 #[test]
 fn ranges_do_not_overlap() {
     let instance = Instance::new("a", PathBuf::from("/")).expect("a usable name");
-    let third = |range: &str| {
-        range
-            .split('.')
-            .nth(2)
-            .expect("four octets")
-            .parse::<u8>()
-            .expect("a number")
-    };
+    let third = |range: &str| range.split('.').nth(2).expect("four octets").parse::<u8>().expect("a number");
     assert!((16..32).contains(&third(&instance.dns_service().to_string())));
     for node in NODES {
         assert!((64..128).contains(&third(&instance.node_pod_range(node))));

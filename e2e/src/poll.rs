@@ -12,11 +12,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// When the deadline passes.
-pub fn until<T>(
-    what: &str,
-    deadline: Duration,
-    mut probe: impl FnMut() -> Result<Option<T>>,
-) -> Result<T> {
+pub fn until<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let start = Instant::now();
     loop {
         let last = match probe() {
