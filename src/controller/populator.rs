@@ -58,6 +58,8 @@ pub struct DiskPopulator {
     metrics: Metrics,
     worker_image: String,
     wakes: Mutex<Option<mpsc::UnboundedReceiver<ClaimRef>>>,
+    /// Held by the one claim that enters; fair.
+    entrance: tokio::sync::Mutex<()>,
     /// Claims whose image is refused as it is: a change of the policy may help.
     refused: Arc<Mutex<HashMap<String, ClaimRef>>>,
 }
@@ -99,6 +101,7 @@ impl DiskPopulator {
             metrics: parts.metrics,
             worker_image: parts.worker_image,
             wakes: Mutex::new(Some(parts.wakes)),
+            entrance: tokio::sync::Mutex::default(),
             refused,
         }
     }
@@ -109,7 +112,7 @@ impl DiskPopulator {
         let mut permit = Permit::Unasked;
         for _ in 0..STEPS {
             let Some(sync) = self.records.find(claim, &context.source_namespace) else {
-                self.records.create(claim, image, &context.source_namespace).await?;
+                permit = self.enter(context).await?;
                 continue;
             };
             if let Some(wait) = self.make_room(&sync, context).await? {
@@ -170,6 +173,19 @@ impl DiskPopulator {
             }
         }
         Err(format!("the sync of claim {}/{} did not come to rest", claim.namespace, claim.name).into())
+    }
+
+    /// Creates the record of a new sync and takes its place in the queue, one claim at a time in the order in which the
+    /// machinery asked: the answers of the API server come in any order.
+    async fn enter(&self, context: &Context<VMDiskImage>) -> CallbackResult<Permit> {
+        let _turn = self.entrance.lock().await;
+        let claim = &context.claim_ref;
+        self.records.create(claim, &context.source, &context.source_namespace).await?;
+        let sync = self.records.find(claim, &context.source_namespace);
+        let Some(sync) = sync.filter(|sync| sync.status.is_none()) else {
+            return Ok(Permit::Unasked);
+        };
+        Ok(self.gate.request(&sync.uid().unwrap_or_default(), None, claim).await?)
     }
 
     /// Removes what stands in the way of this sync: a record of an image that is gone, a worker of a sync that is gone.

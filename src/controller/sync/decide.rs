@@ -170,7 +170,7 @@ fn syncing(situation: &Situation<'_>) -> Step {
             situation,
             &Failure::interrupted(
                 "NodeLost",
-                "the worker's node does not answer; what it wrote is given up, and the sync starts again".to_owned(),
+                "the worker's node does not answer; what it wrote is given up".to_owned(),
             ),
         ),
         // The machinery's next look comes with the pod's end; a lost node has no end, so there is a latest moment.
@@ -208,8 +208,7 @@ fn start(situation: &Situation<'_>, start_by: Option<Duration>) -> Step {
             situation,
             &Failure::interrupted(
                 "WorkerGone",
-                "the worker was deleted before it ended; what it wrote is given up, and the sync starts again"
-                    .to_owned(),
+                "the worker was deleted before it ended; what it wrote is given up".to_owned(),
             ),
         ),
         Prime::Pending | Prime::Bound | Prime::Foreign => Step::CreateWorker,

@@ -71,7 +71,7 @@ impl Failure {
                 (report.reason.clone(), report.message.clone())
             }
             (_, Outcome::Interrupted) => {
-                ("Interrupted".to_owned(), format!("the worker was stopped ({}); it starts again", ended.detail))
+                ("Interrupted".to_owned(), format!("the worker was stopped ({})", ended.detail))
             }
             (_, Outcome::Exited(ExitClass::Transient)) => (
                 "WorkerKilled".to_owned(),

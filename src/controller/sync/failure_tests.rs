@@ -70,7 +70,7 @@ fn an_end_without_a_word_says_where_to_look() {
     for (outcome, reason, hint) in [
         (Outcome::Exited(ExitClass::Transient), "WorkerKilled", "workerResources"),
         (Outcome::Unexplained, "WorkerFailed", "keepFailedWorkers"),
-        (Outcome::Interrupted, "Interrupted", "starts again"),
+        (Outcome::Interrupted, "Interrupted", "was stopped"),
     ] {
         let failure = Failure::of(&ended(outcome, None)).unwrap();
         assert_eq!(failure.reason, reason);
