@@ -124,6 +124,7 @@ impl Launcher {
         env.set("TEST_DOMAIN", pki::DOMAIN);
         env.set("STORAGE_CLASS_IMMEDIATE", storage::CLASS_IMMEDIATE);
         env.set("STORAGE_CLASS_WFFC", storage::CLASS_WFFC);
+        env.set("STORAGE_CLASS_SHARED", storage::CLASS_SHARED);
         env.set("CSI_DRIVER", storage::DRIVER);
         env.set("CSI_STATE", self.csi_state().display());
         env.set("CSI_POOL", self.csi_pool().display());

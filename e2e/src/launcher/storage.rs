@@ -20,6 +20,9 @@ pub(super) const CLASS_IMMEDIATE: &str = "loop-immediate";
 /// The class whose volumes wait for a pod.
 pub(super) const CLASS_WFFC: &str = "loop-wffc";
 
+/// The class whose volumes every node reaches.
+pub(super) const CLASS_SHARED: &str = "loop-shared";
+
 /// The pool's size on paper: its file is sparse, and takes what volumes take.
 const POOL_SIZE: &str = "200G";
 
