@@ -15,17 +15,17 @@ struct Write {
 
 /// Writes in steps of 512 bytes anywhere in 3 MiB, each byte once, in any order, some of them zeros.
 fn writes() -> impl Strategy<Value = Vec<Write>> {
-    prop::collection::vec((0..6144_u64, 1..400_usize, any::<u8>()), 1..12)
+    prop::collection::vec((0..6144_usize, 1..400_usize, any::<u8>()), 1..12)
         .prop_map(|pieces| {
             let mut taken = vec![false; 6144];
             let mut writes = Vec::new();
             for (sector, count, byte) in pieces {
-                let start = sector as usize;
+                let start = sector;
                 let end = (start + count).min(6144);
                 let free = (start..end).take_while(|sector| !taken[*sector]).count();
                 if free > 0 {
                     taken[start..start + free].fill(true);
-                    writes.push(Write { offset: sector * 512, data: vec![byte % 3; free * 512] });
+                    writes.push(Write { offset: sector as u64 * 512, data: vec![byte % 3; free * 512] });
                 }
             }
             writes
@@ -120,19 +120,19 @@ fn a_checkpoint_makes_the_file_as_long_as_it_vouches_for() {
 #[test]
 fn gaps_are_the_complement() {
     let mut units = Units::default();
-    let gaps = |units: &Units, length| units.gaps(length).collect::<Vec<_>>();
+    let gaps = |units: &Units, length| units.gaps(length).map(|gap| (gap.start, gap.end)).collect::<Vec<_>>();
     assert_eq!(gaps(&units, 0), []);
-    assert_eq!(gaps(&units, 1000), [0..1000]);
+    assert_eq!(gaps(&units, 1000), [(0, 1000)]);
     for unit in [0, 1, 63, 64, 200] {
         units.insert(unit);
         assert!(units.contains(unit));
     }
-    assert_eq!(gaps(&units, 201 * UNIT), [2 * UNIT..63 * UNIT, 65 * UNIT..200 * UNIT]);
+    assert_eq!(gaps(&units, 201 * UNIT), [(2 * UNIT, 63 * UNIT), (65 * UNIT, 200 * UNIT)]);
     assert_eq!(
         gaps(&units, 300 * UNIT + 512),
-        [2 * UNIT..63 * UNIT, 65 * UNIT..200 * UNIT, 201 * UNIT..300 * UNIT + 512]
+        [(2 * UNIT, 63 * UNIT), (65 * UNIT, 200 * UNIT), (201 * UNIT, 300 * UNIT + 512)]
     );
-    assert_eq!(gaps(&units, 10 * UNIT), [2 * UNIT..10 * UNIT]);
+    assert_eq!(gaps(&units, 10 * UNIT), [(2 * UNIT, 10 * UNIT)]);
 }
 
 #[test]

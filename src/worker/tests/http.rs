@@ -1,9 +1,10 @@
 //! HTTP as a source: credentials, redirects, refusals.
 
+use ring::digest::{SHA256, SHA512};
 use vmdisk_wire::ExitClass;
 
 use crate::server::{Fault, Resource, Server};
-use crate::support::{Bench, assert_disk, patterned};
+use crate::support::{Bench, assert_disk, digest, patterned};
 
 const SIZE: usize = 9 << 20;
 
@@ -139,10 +140,7 @@ fn a_checksum_is_verified_before_the_disk_is_visible() {
     let (bench, server) = (Bench::new(), Server::start());
     let disk = patterned(SIZE);
     let url = server.serve("/d", disk.clone());
-    let hex =
-        |digest: ring::digest::Digest| digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let sha256 = format!("sha256:{}", hex(ring::digest::digest(&ring::digest::SHA256, &disk)));
-    let sha512 = format!("sha512:{}", hex(ring::digest::digest(&ring::digest::SHA512, &disk)));
+    let (sha256, sha512) = (digest(&SHA256, &disk), digest(&SHA512, &disk));
     for good in [&sha256, &sha512] {
         bench.fetch(&url, &["--checksum", good]).done();
         assert_disk(&bench.output(), &disk);

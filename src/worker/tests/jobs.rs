@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use vmdisk_wire::{ExitClass, Format, Job, Limits, Operation, SCHEMA_VERSION, Source, SourceType, Target, TargetKind};
 
 use crate::server::{Fault, Resource, Server};
-use crate::support::{Bench, assert_disk, patterned};
+use crate::support::{Bench, assert_disk, digest, patterned};
 
 const SIZE: usize = 100 << 20;
 
@@ -157,13 +157,12 @@ fn a_part_that_rotted_is_caught_by_the_checksum_and_thrown_away() {
     let faults = [Fault::Cut(80 << 20), Fault::Answer(404, Vec::new(), String::new())].into();
     server.put("/d", Resource { body: disk.clone().into(), etag: Some("\"a\"".into()), faults, ..Resource::default() });
     let mut job = job(&bench, &server, "/d");
-    let digest = ring::digest::digest(&ring::digest::SHA256, &disk);
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    job.source.checksum = Some(format!("sha256:{hex}"));
+    let checksum = digest(&ring::digest::SHA256, &disk);
+    job.source.checksum = Some(checksum.clone());
     assert!(bench.job(&job).report.resumable);
     let part = std::fs::File::options().write(true).open(bench.path("target/disk.img.part")).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&part, b"rot", 1000).unwrap();
-    let run = bench.job(&job).failed(ExitClass::VerificationFailed, "DigestMismatch", &hex);
+    let run = bench.job(&job).failed(ExitClass::VerificationFailed, "DigestMismatch", &checksum);
     assert!(!run.report.resumable);
     assert!(files(&bench).is_empty());
     bench.job(&job).done();

@@ -1,6 +1,8 @@
 //! The worker as its users run it: the binary, against servers of this process that misbehave on request, judged by
 //! exit code, report and the bytes of the disk. References are made by `qemu-img`.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as loudly as the tests")]
+
 mod archives;
 mod block;
 mod faults;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use vmdisk_wire::ExitClass;
 
 use crate::server::{Fault, Resource, Server};
-use crate::support::{Bench, assert_disk, noise, run};
+use crate::support::{self, Bench, assert_disk, noise, run};
 
 const SIZE: usize = 3 << 20;
 const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -15,8 +15,7 @@ const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 fn digest(bytes: &[u8]) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
-    digest.as_ref().iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+    support::digest(&ring::digest::SHA256, bytes)
 }
 
 /// A registry with one repository, `lab/vm`.
@@ -216,7 +215,7 @@ fn a_layer_of_other_bytes_or_another_length_never_becomes_a_disk() {
     let (bench, registry) = (Bench::new(), Registry::start());
     let good = layer(&bench, &[("disk/vm.img", &noise(SIZE, 1))]);
     let descriptor = registry.blob(TAR, good.clone());
-    registry.image("1", &[descriptor.clone()]);
+    registry.image("1", std::slice::from_ref(&descriptor));
     let path = format!("blobs/{}", descriptor["digest"].as_str().unwrap());
     let forged = layer(&bench, &[("disk/vm.img", &noise(SIZE, 2))]);
     std::fs::remove_dir_all(bench.path("layer")).unwrap();
@@ -310,7 +309,7 @@ fn a_layer_that_breaks_goes_on_by_its_digest_alone() {
     let (bench, registry) = (Bench::new(), Registry::start());
     let disk = noise(SIZE, 1);
     let blob = registry.blob(TAR, layer(&bench, &[("disk/vm.img", &disk)]));
-    registry.image("1", &[blob.clone()]);
+    registry.image("1", std::slice::from_ref(&blob));
     let path = format!("/v2/lab/vm/blobs/{}", blob["digest"].as_str().unwrap());
     registry.server.change(&path, |resource| resource.faults = [Fault::Cut(900_001)].into());
     let run = bench.fetch(&registry.url(":1"), &[]).done();

@@ -69,6 +69,7 @@ impl Bench {
         let output = Command::new(env!("CARGO_BIN_EXE_vmdisk-worker"))
             .args(arguments)
             .envs(environment.iter().copied())
+            .current_dir(self.directory.path())
             .output()
             .unwrap();
         let stdout = String::from_utf8(output.stdout).unwrap();
@@ -142,6 +143,13 @@ pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     }
     bytes.truncate(length);
     bytes
+}
+
+/// The digest of `bytes` as registries write it.
+pub(crate) fn digest(algorithm: &'static ring::digest::Algorithm, bytes: &[u8]) -> String {
+    let name = if algorithm.output_len() == 64 { "sha512:" } else { "sha256:" };
+    let digest = ring::digest::digest(algorithm, bytes);
+    digest.as_ref().iter().fold(name.to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// A disk with data, holes of every size from a block on, and data at its very end.

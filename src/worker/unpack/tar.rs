@@ -266,8 +266,8 @@ fn text(bytes: &[u8]) -> String {
 /// An octal number, or a base-256 one when the first bit is set (GNU, for sizes from 8 GiB on).
 fn number(field: &[u8]) -> Option<u64> {
     if field[0] & 0x80 != 0 {
-        // The first byte holds the marker and the sign, which no size has.
-        if field[0] != 0x80 || field[1..field.len() - 8].iter().any(|byte| *byte != 0) {
+        // The first byte holds the marker and the sign, which no size has. A checksum is never written this way.
+        if field.len() <= 8 || field[0] != 0x80 || field[1..field.len() - 8].iter().any(|byte| *byte != 0) {
             return None;
         }
         let low: [u8; 8] = field[field.len() - 8..].try_into().ok()?;

@@ -34,7 +34,7 @@ fn pax(records: &[(&str, &str)]) -> Vec<u8> {
         while length != format!("{length}{rest}").len() {
             length += 1;
         }
-        text.push_str(&format!("{length}{rest}"));
+        text.extend([length.to_string(), rest]);
     }
     file("pax", b'x', text.as_bytes())
 }
@@ -117,6 +117,7 @@ fn sizes_beyond_eight_gibibytes() {
     field[0] = 0x80;
     field[4] = 0x80;
     assert_eq!(number(&field), None, "more than a file can have");
+    assert_eq!(number(&[0x80; 8]), None, "in a checksum's field");
     for (text, expected) in
         [("00000000017\0", Some(15)), ("     17 \0\0\0\0", Some(15)), ("\0\0", Some(0)), ("19", None), ("-1", None)]
     {

@@ -42,13 +42,13 @@ fn an_index_has_one_entry_for_a_platform() {
     assert!(message.contains("linux/amd64, only for linux/arm64, windows/amd64;"), "{message}");
 }
 
-fn layer(digest: &str, media_type: &str, annotations: Value) -> Value {
+fn layer(digest: &str, media_type: &str, annotations: &Value) -> Value {
     json!({"mediaType": media_type, "digest": digest, "size": 1, "annotations": annotations})
 }
 
 /// The digests, what an archive in them is, and the path left to look for.
 fn choose(config: &str, layers: &[Value], path: Option<&str>) -> Result<(Vec<String>, Container, Option<String>)> {
-    let manifest = manifest(&json!({"config": layer("c", config, json!({})), "layers": layers}));
+    let manifest = manifest(&json!({"config": layer("c", config, &json!({})), "layers": layers}));
     match manifest.next("amd64", path)? {
         Next::Blobs(choice) => {
             Ok((choice.blobs.iter().map(|blob| blob.digest.clone()).collect(), choice.container, choice.path))
@@ -59,7 +59,7 @@ fn choose(config: &str, layers: &[Value], path: Option<&str>) -> Result<(Vec<Str
 
 #[test]
 fn the_layers_of_an_image_are_read_from_the_top() {
-    let layers = [layer("low", "t", json!({})), layer("high", "t", json!({}))];
+    let layers = [layer("low", "t", &json!({})), layer("high", "t", &json!({}))];
     for config in IMAGE_CONFIGS {
         let (blobs, container, path) = choose(config, &layers, Some("disk/x")).unwrap();
         assert_eq!(
@@ -73,9 +73,9 @@ fn the_layers_of_an_image_are_read_from_the_top() {
 
 #[test]
 fn an_artifact_has_one_blob_that_is_the_disk() {
-    let plain = |digest: &str| layer(digest, "x", json!({}));
-    let titled = layer("t", "x", json!({TITLE: "a.qcow2"}));
-    let kubevirt = layer("k", "application/vnd.kubevirt.disk.raw+zstd", json!({KUBEVIRT_NAME: "root"}));
+    let plain = |digest: &str| layer(digest, "x", &json!({}));
+    let titled = layer("t", "x", &json!({TITLE: "a.qcow2"}));
+    let kubevirt = layer("k", "application/vnd.kubevirt.disk.raw+zstd", &json!({KUBEVIRT_NAME: "root"}));
     for (layers, path, expected, left) in [
         (vec![plain("a")], None, Some("a"), None),
         (vec![plain("a")], Some("inside"), Some("a"), Some("inside")),
