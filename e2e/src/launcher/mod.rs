@@ -7,6 +7,7 @@
 mod addons;
 mod cgroup;
 mod controlplane;
+mod deploy;
 pub(crate) mod images;
 mod network;
 mod node;
@@ -35,6 +36,7 @@ use pki::Pki;
 use process::Supervisor;
 use services::ports;
 
+pub use deploy::deploy;
 pub use status::status;
 pub use teardown::remains;
 

@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask --help`.
 
 mod cluster;
+mod deploy;
 mod generate;
 
 use std::path::PathBuf;
@@ -20,6 +21,8 @@ enum Command {
     /// Run a real Kubernetes cluster on this machine
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Build the images and put the project onto the cluster
+    Deploy,
     /// The servers beside the cluster, as the launcher starts them
     #[command(hide = true)]
     Serve {
@@ -33,6 +36,7 @@ enum Command {
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Cluster(command) => cluster::run(&command),
+        Command::Deploy => deploy::run(),
         Command::Serve { config } => vmdisk_e2e::servers::run(&config),
         Command::Gen(options) => generate::run(&options),
     }
