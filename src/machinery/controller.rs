@@ -24,7 +24,7 @@ use crate::{
     populator::{ClaimRef, Populator},
     queue::{Finished, Queue},
     streams::{self, Wake},
-    sweep::Sweep,
+    sweep::{Retired, Sweep},
 };
 
 /// The machinery around one populator.
@@ -101,13 +101,23 @@ impl<P: Populator> Machinery<P> {
             ended = watches.any_ended() => return Err(ended),
             ready = ready => ready.map_err(|_| Error::WatchEnded("sources and classes"))?,
         }
-        let sweep = Sweep { pods: Arc::clone(&pods), volumes: Arc::clone(&volumes), wake };
-        watches.spawn("the sweep", sweep.run(self.config.sweep_interval));
+        let retired = Arc::<Retired>::default();
+        let sweep = Sweep {
+            client: client(),
+            config: Arc::clone(&self.config),
+            pods: Arc::clone(&pods),
+            volumes: Arc::clone(&volumes),
+            classes: classes.clone(),
+            retired: Arc::clone(&retired),
+            wake,
+        };
+        watches.spawn("the sweep", sweep.run());
 
         let passes = Passes {
             announcer: Announcer::new(self.client.clone(), &self.config),
             populator: self.populator,
             metrics: self.metrics,
+            retired,
             observer: Observer {
                 client: self.client,
                 config: Arc::clone(&self.config),
@@ -119,6 +129,8 @@ impl<P: Populator> Machinery<P> {
                 classes,
                 drivers,
             },
+            #[cfg(test)]
+            tamper: None,
         };
         tracing::info!(prefix = self.config.prefix, "populating");
         tokio::select! {

@@ -39,6 +39,8 @@ pub(crate) enum Step {
     Inspect,
     /// Write, once; the pass is over.
     Write(Write),
+    /// Tell the user first.
+    Tell(Notice, Box<Step>),
 }
 
 /// How a filling ends.
@@ -103,6 +105,22 @@ fn end(cause: Cause, wait: Wait) -> Step {
     Step::Cleanup(Ending { cause, prime: Remains::Deleted, unpin: None, wait })
 }
 
+/// What the prime holds is worth nothing. It goes first, and that it goes is what remembers the verdict: until its worker
+/// has been removed the worker holds it, and nobody is asked to fill a prime that goes.
+fn discard<S>(observed: &Observed<S>, wait: Wait) -> Step {
+    let Some(prime) = observed.prime.as_ref().filter(|prime| !is_going(&prime.metadata)) else {
+        return end(Cause::Discarded, wait);
+    };
+    let write = Step::Write(match abandoned(observed, Cause::Discarded) {
+        Some(volume) => Write::Reclaim(volume),
+        None => Write::DeletePrime(Arc::clone(prime)),
+    });
+    match wait.notice {
+        Some(notice) => Step::Tell(notice, Box::new(write)),
+        None => write,
+    }
+}
+
 /// The first step of a pass.
 pub(crate) fn decide<S: Resource<DynamicType = ()>>(observed: &Observed<S>) -> Step {
     let Some(claim) = observed.claim.as_ref().filter(|claim| !is_going(&claim.metadata)) else {
@@ -163,7 +181,7 @@ fn unbound<S>(observed: &Observed<S>, claim: &PersistentVolumeClaim) -> Step {
         return end(Cause::Discarded, Wait::default());
     }
     if let PrimeVolume::Lost(volume) = observed.prime_volume() {
-        return end(Cause::Discarded, say(notices::volume_lost(volume)));
+        return discard(observed, say(notices::volume_lost(volume)));
     }
     match &observed.source {
         Source::Found(_) => {}
@@ -173,9 +191,13 @@ fn unbound<S>(observed: &Observed<S>, claim: &PersistentVolumeClaim) -> Step {
     match prime {
         Some(prime) if namespace(&prime.metadata) != observed.source_namespace => {
             // The user has pointed the claim at a source in another namespace since.
-            return end(Cause::Discarded, Wait::default());
+            return discard(observed, Wait::default());
         }
         Some(_) => {}
+        None if observed.has_worker() => {
+            // It outlived its prime, so what it says is not about the one to come.
+            return end(Cause::Discarded, Wait::default());
+        }
         None => {
             let crosses = observed.source_namespace != observed.claim_ref.namespace;
             if let Err(notice) = preflight::check(claim, &observed.class, crosses) {
@@ -230,7 +252,7 @@ pub(crate) fn after_populate<S>(observed: &Observed<S>, node: Option<String>, an
             // Filled before it is bound is a stale view of the prime, ours or the populator's.
             PrimeVolume::Pending | PrimeVolume::Lost(_) => look_again(LOOK_AGAIN),
         },
-        Populate::Discard(wait) | Populate::Failed(wait) => end(Cause::Discarded, wait),
+        Populate::Discard(wait) | Populate::Failed(wait) => discard(observed, wait),
     }
 }
 
@@ -258,11 +280,11 @@ pub(crate) fn after_refusal<S>(
 }
 
 /// The step after the populator has had its last word.
-pub(crate) fn after_complete(answer: Complete) -> Step {
+pub(crate) fn after_complete<S>(observed: &Observed<S>, answer: Complete) -> Step {
     match answer {
         Complete::Done => Step::Inspect,
         Complete::Wait(wait) => Step::Rest(wait),
-        Complete::Discard(wait) => end(Cause::Discarded, wait),
+        Complete::Discard(wait) => discard(observed, wait),
     }
 }
 
@@ -278,8 +300,8 @@ pub(crate) fn after_cleanup<S>(observed: &Observed<S>, ending: Ending, answer: C
     if ending.prime == Remains::Kept {
         return Step::Rest(ending.wait);
     }
-    if let Some(volume) = observed.volumes.iter().find(|volume| is_abandoned(observed, volume, ending.cause)) {
-        return Step::Write(Write::Reclaim(Arc::clone(volume)));
+    if let Some(volume) = abandoned(observed, ending.cause) {
+        return Step::Write(Write::Reclaim(volume));
     }
     match &observed.prime {
         Some(prime) if !is_going(&prime.metadata) => Step::Write(Write::DeletePrime(Arc::clone(prime))),
@@ -287,7 +309,11 @@ pub(crate) fn after_cleanup<S>(observed: &Observed<S>, ending: Ending, answer: C
     }
 }
 
-/// Whether a volume of ours, which nobody will ever use, would outlive its prime.
+/// A volume of ours that nobody will ever use, and that its class would keep.
+fn abandoned<S>(observed: &Observed<S>, cause: Cause) -> Option<Arc<PersistentVolume>> {
+    observed.volumes.iter().find(|volume| is_abandoned(observed, volume, cause)).cloned()
+}
+
 fn is_abandoned<S>(observed: &Observed<S>, volume: &PersistentVolume, cause: Cause) -> bool {
     let of_the_prime = observed.prime.as_ref().is_some_and(|prime| claimed_by(volume, uid(&prime.metadata)));
     // Marked as ours while it was filled, and not handed over since; its prime may be gone already.
@@ -323,7 +349,7 @@ pub(crate) fn hand_over<S>(observed: &Observed<S>, seen: &Inspection) -> Step {
         |pod: &&Pod| observed.keys.claim_of(&pod.metadata).is_some_and(|claim| claim.uid == observed.claim_ref.uid);
     let is_scheduled = |pod: &&Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
     if let Some(pod) = seen.pods.iter().filter(|pod| !ours(pod)).find(is_scheduled) {
-        return end(Cause::Discarded, say(notices::volume_in_use(name(&volume.metadata), name(&pod.metadata))));
+        return discard(observed, say(notices::volume_in_use(name(&volume.metadata), name(&pod.metadata))));
     }
     if let Some(pod) = seen.pods.iter().find(|pod| !ours(pod)) {
         let notice = notices::prime_named(name(&prime.metadata), name(&pod.metadata));

@@ -37,6 +37,8 @@ mod events;
 mod grant;
 mod matching;
 mod metrics;
+#[cfg(test)]
+mod model;
 mod names;
 mod notices;
 mod observe;

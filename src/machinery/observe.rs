@@ -85,7 +85,11 @@ where
         }
         let source_namespace =
             claim.as_ref().map_or_else(|| claim_ref.namespace.clone(), |claim| source_namespace(&self.keys, claim));
-        let prime = pick_prime(primes, &prime_name(&claim_ref.uid), &source_namespace);
+        let mut prime = pick_prime(primes, &prime_name(&claim_ref.uid), &source_namespace);
+        if prime.is_none() && !workers.is_empty() {
+            // The watch of pods may be ahead of that of claims.
+            prime = self.live_prime(claim_ref, &source_namespace).await?.map(Arc::new);
+        }
         let volumes = self.volumes(claim_ref, claim.as_deref(), prime.as_deref()).await?;
 
         let mut observed = Observed {
@@ -129,6 +133,12 @@ where
         let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &claim.namespace);
         let found = api.get_opt(&claim.name).await.trying("read the claim")?;
         Ok(found.filter(|found| uid(&found.metadata) == claim.uid))
+    }
+
+    async fn live_prime(&self, claim: &ClaimRef, namespace: &str) -> Result<Option<PersistentVolumeClaim>, Error> {
+        let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+        let found = api.get_opt(&prime_name(&claim.uid)).await.trying("read the prime")?;
+        Ok(found.filter(|found| self.keys.claim_of(&found.metadata).is_some_and(|of| of.uid == claim.uid)))
     }
 
     /// The volumes that may hold this claim's data: those that carry its label, and live those that it or its prime

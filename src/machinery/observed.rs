@@ -14,7 +14,7 @@ use k8s_openapi::{
 use kube::core::PartialObjectMeta;
 
 use crate::{
-    names::{Keys, SELECTED_NODE, annotation},
+    names::{Keys, SELECTED_NODE, annotation, worker_name},
     populator::{ClaimRef, Notice},
 };
 
@@ -109,6 +109,12 @@ impl<S> Observed<S> {
     /// Whether anything exists that was made for this claim and is not the claim's own by now.
     pub(crate) fn has_leftovers(&self) -> bool {
         self.prime.is_some() || !self.workers.is_empty()
+    }
+
+    /// Whether a worker that fills a prime is left; a populator may have other pods.
+    pub(crate) fn has_worker(&self) -> bool {
+        let worker = worker_name(&self.claim_ref.uid);
+        self.workers.iter().any(|pod| name(&pod.metadata) == worker)
     }
 
     /// Whether the claim waits for a consumer: its class does, and the user did not say otherwise.

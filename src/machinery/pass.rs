@@ -4,15 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     apply::Applied,
-    decide::{self, Ending, Step, after_cleanup, after_complete, after_populate, after_refusal, hand_over},
+    decide::{self, Ending, Step, Write, after_cleanup, after_complete, after_populate, after_refusal, hand_over},
     error::Error,
     events::Announcer,
     metrics::{Metrics, Outcome},
     names::prime_name,
     notices,
     observe::Observer,
-    observed::{Observed, PrimeVolume, Source},
+    observed::{Observed, PrimeVolume, Source, namespace, volume_name},
     populator::{CallbackError, Cause, ClaimRef, CleanupContext, Context, Notice, Populate, Populator, Wait},
+    sweep::Retired,
 };
 
 /// How soon to look again when a write had been overtaken and no event is sure to tell.
@@ -26,6 +27,10 @@ pub(crate) struct Passes<P: Populator> {
     pub(crate) populator: Arc<P>,
     pub(crate) announcer: Announcer,
     pub(crate) metrics: Metrics,
+    pub(crate) retired: Arc<Retired>,
+    /// A bug to be found by the tests.
+    #[cfg(test)]
+    pub(crate) tamper: Option<fn(&Observed<P::Source>, Step) -> Step>,
 }
 
 impl<P: Populator> Passes<P> {
@@ -35,6 +40,10 @@ impl<P: Populator> Passes<P> {
         let observed = self.observer.observe(claim_ref, in_flight).await?;
         let mut step = decide::decide(&observed);
         loop {
+            #[cfg(test)]
+            if let Some(tamper) = self.tamper {
+                step = tamper(&observed, step);
+            }
             tracing::debug!(?step);
             step = match step {
                 Step::Populate(node) => {
@@ -48,21 +57,29 @@ impl<P: Populator> Passes<P> {
                 }
                 Step::Complete(node) => match context(&observed, node, None) {
                     Some(context) => {
-                        after_complete(self.populator.complete(&context).await.map_err(failed("complete"))?)
+                        after_complete(&observed, self.populator.complete(&context).await.map_err(failed("complete"))?)
                     }
                     None => return Ok(Some(OVERTAKEN)),
                 },
                 Step::Cleanup(ending) => self.clean_up(&observed, ending).await?,
                 Step::Inspect => hand_over(&observed, &self.observer.inspect(&observed).await?),
+                Step::Tell(notice, next) => {
+                    self.tell(&observed, Some(&notice)).await;
+                    *next
+                }
                 Step::Rest(wait) => {
                     self.tell(&observed, wait.notice.as_ref()).await;
                     return Ok(wait.at_most);
                 }
                 Step::Write(write) => {
-                    let node = match &write {
-                        decide::Write::CreatePrime { node, .. } => node.clone(),
-                        _ => None,
-                    };
+                    let mut node = None;
+                    match &write {
+                        Write::CreatePrime { node: wanted, .. } => node.clone_from(wanted),
+                        Write::DeletePrime(prime) if volume_name(prime).is_none() => {
+                            self.retired.add(claim_ref, namespace(&prime.metadata));
+                        }
+                        _ => {}
+                    }
                     match self.observer.apply(&observed, write).await? {
                         Applied::Done => return Ok(None),
                         Applied::Stale => return Ok(Some(OVERTAKEN)),

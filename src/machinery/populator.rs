@@ -47,7 +47,8 @@ pub trait Populator: Send + Sync + 'static {
     async fn complete(&self, context: &Context<Self::Source>) -> Result<Complete, CallbackError>;
 
     /// Removes what the populator made for this claim: its worker first of all. The prime is the machinery's, which
-    /// deletes it once this says [`Cleanup::Done`], that is: once the worker is *seen to be gone*.
+    /// deletes it once this says [`Cleanup::Done`], that is: once the worker is *seen to be gone* (a prime that is
+    /// discarded is deleted before, and goes when the worker has).
     ///
     /// Called after the commit point and whenever a filling is given up, also for claims of which nothing but the UID
     /// is known any more; never needs the source, the class, the grant or the node. It is asked on every pass of such a
@@ -106,9 +107,12 @@ pub enum Populate {
     Running(Wait),
     /// The volume holds everything, and the worker has ended.
     Filled,
-    /// What the prime holds is worthless: remove worker and prime, then ask again.
+    /// What the prime holds is worthless: remove worker and prime, then ask again. Said once it is done at once: the
+    /// prime is deleted, `cleanup` asked to remove the worker that still holds it, and `populate` not asked again before
+    /// it is gone.
     Discard(Wait),
-    /// This cannot succeed until the user changes something: remove worker and prime, and wait for a change.
+    /// This cannot succeed until the user changes something: remove worker and prime as with [`Populate::Discard`], and
+    /// wait for a change.
     Failed(Wait),
 }
 
