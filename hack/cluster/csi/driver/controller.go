@@ -51,7 +51,8 @@ func (*Controller) ControllerGetCapabilities(context.Context, *csi.ControllerGet
 }
 
 // DeleteVolume implements CSI (spec "DeleteVolume"): idempotent, OK for a volume that does not exist, and
-// FAILED_PRECONDITION while it is in use, that is, mounted or open anywhere on this machine.
+// FAILED_PRECONDITION while it is in use, that is, mounted or open anywhere on this machine. A kubelet unstages a volume
+// only some time after its last pod is gone from the API, so a deletion waits a little before it says so.
 func (c *Controller) DeleteVolume(ctx context.Context, request *csi.DeleteVolumeRequest) (*csi.DeleteVolumeResponse, error) {
 	id := request.GetVolumeId()
 	if err := required("volume_id", id); err != nil {
@@ -59,6 +60,9 @@ func (c *Controller) DeleteVolume(ctx context.Context, request *csi.DeleteVolume
 	}
 	if !pool.ValidID(id) { // no volume of this driver ever had it
 		return &csi.DeleteVolumeResponse{}, nil
+	}
+	if err := awaitUnused(ctx, c.Pool, id); err != nil {
+		return nil, err
 	}
 	unlock, err := c.Pool.Lock(ctx, id)
 	if err != nil {

@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"time"
 
 	"pelotech.ot/vmdisk/hack/cluster/csi/loop"
 	"pelotech.ot/vmdisk/hack/cluster/csi/mounts"
@@ -50,4 +51,29 @@ func (u usage) detach(ctx context.Context) error {
 		failures = append(failures, loop.Detach(ctx, device))
 	}
 	return errors.Join(failures...)
+}
+
+const (
+	// unusedPatience is a little more than kubelets take from a pod's end to unstaging.
+	unusedPatience = 5 * time.Second
+	unusedInterval = 200 * time.Millisecond
+)
+
+// awaitUnused returns when nothing of the volume is mounted, or when the patience is over. It does not hold the
+// volume's lock, which unstaging needs.
+func awaitUnused(ctx context.Context, volumes *pool.Pool, id string) error {
+	ticker := time.NewTicker(unusedInterval)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(unusedPatience); time.Now().Before(deadline); {
+		used, err := usedBy(volumes, id)
+		if err != nil || len(used.mounts) == 0 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
@@ -184,6 +185,23 @@ func TestSharedFilesystem(t *testing.T) {
 	v.unpublish("node-2", "b")
 	v.unstage("node-2")
 	b.must(v.delete())
+	b.expectNothingLeft()
+}
+
+// A kubelet unstages some time after its pod is gone; the deletion that came before goes through by itself.
+func TestDeletionWaitsForUnstaging(t *testing.T) {
+	b := newBed(t)
+	v := b.create("pvc-1", gi, mounted("", rwo), nil)
+	b.must(v.stage("node-1"))
+	deleted := make(chan error, 1)
+	go func() { deleted <- v.delete() }()
+	select {
+	case err := <-deleted:
+		t.Errorf("deleted while it was staged: %v", err)
+	case <-time.After(500 * time.Millisecond):
+	}
+	v.unstage("node-1")
+	b.must(<-deleted)
 	b.expectNothingLeft()
 }
 
