@@ -10,7 +10,7 @@ use super::Launcher;
 use crate::poll;
 
 /// Directories of manifests in the checkout.
-const MANIFESTS: [&str; 2] = ["hack/cluster/addons", "hack/cluster/csi/manifests"];
+const MANIFESTS: [&str; 2] = ["hack/cluster/manifests", "hack/cluster/csi/manifests"];
 
 impl Launcher {
     /// Applies the manifests of the checkout.

@@ -129,6 +129,7 @@ impl Launcher {
         env.set("STORAGE_CLASS_SHARED", storage::CLASS_SHARED);
         env.set("CSI_DRIVER", storage::DRIVER);
         env.set("CSI_STATE", self.csi_state().display());
+        env.set("CSI_BINARY", self.state.join("vmdisk-csi").display());
         env.set("CSI_POOL", self.csi_pool().display());
         env.set("BASE_IMAGE", images::base_name(instance));
         env.set("AUDIT_LOG", self.audit_log().display());

@@ -126,8 +126,8 @@ impl Launcher {
                 "--kube-api-burst=400".to_owned(),
                 // A held call ends with its hold, not with the sidecar's patience.
                 "--timeout=10m".to_owned(),
-                "--retry-interval-start=250ms".to_owned(),
-                "--retry-interval-max=10s".to_owned(),
+                "--retry-interval-start=200ms".to_owned(),
+                "--retry-interval-max=2s".to_owned(),
             ])
         };
         self.supervisor.ensure(
@@ -135,11 +135,13 @@ impl Launcher {
                 // Where the capacity objects live, and nobody who owns them.
                 .env("NAMESPACE", "kube-system")
                 .args([
+                    // Where a claim waits for its consumer, no other node than the scheduler's will do.
+                    "--strict-topology",
                     "--extra-create-metadata",
                     "--default-fstype=ext4",
                     "--enable-capacity",
                     "--capacity-ownerref-level=-1",
-                    "--capacity-poll-interval=5s",
+                    "--capacity-poll-interval=2s",
                     "--kube-api-capacity-qps=50",
                     "--kube-api-capacity-burst=100",
                 ]),
