@@ -76,6 +76,28 @@ pub fn up(instance: &Instance) -> Result<()> {
     Ok(())
 }
 
+/// The directory with the Go tools of the embedded cluster, built when they are not in the cache.
+///
+/// # Errors
+/// When they cannot be built.
+pub fn tools(instance: &Instance) -> Result<PathBuf> {
+    tools::ensure(instance.checkout())
+}
+
+/// Copies the logs of a cluster to a place that outlives it, and says where that is.
+///
+/// # Errors
+/// When they cannot be copied.
+pub fn save_logs(instance: &Instance) -> Result<PathBuf> {
+    let place = instance.checkout().join("target/cluster/logs");
+    if place.exists() {
+        fs::remove_dir_all(&place).with_context(|| format!("cannot remove {}", place.display()))?;
+    }
+    fs::create_dir_all(&place).with_context(|| format!("cannot create {}", place.display()))?;
+    cmd("cp").arg("--recursive").arg(instance.logs().join(".")).arg(&place).run()?;
+    Ok(place)
+}
+
 /// Takes the cluster of this checkout down; nothing of it is left afterwards.
 ///
 /// # Errors

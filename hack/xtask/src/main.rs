@@ -3,6 +3,7 @@
 mod cluster;
 mod deploy;
 mod generate;
+mod test;
 
 use std::path::PathBuf;
 
@@ -23,6 +24,8 @@ enum Command {
     Cluster(cluster::Command),
     /// Build the images and put the project onto the cluster
     Deploy,
+    /// Run every check, or the tests whose name contains FILTER
+    Test(test::Options),
     /// The servers beside the cluster, as the launcher starts them
     #[command(hide = true)]
     Serve {
@@ -37,6 +40,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Cluster(command) => cluster::run(&command),
         Command::Deploy => deploy::run(),
+        Command::Test(options) => test::run(&options),
         Command::Serve { config } => vmdisk_e2e::servers::run(&config),
         Command::Gen(options) => generate::run(&options),
     }

@@ -1,0 +1,133 @@
+//! What `cargo xtask test` runs, one function a suite.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use vmdisk_e2e::cache;
+use vmdisk_e2e::command::{Cmd, cmd};
+use vmdisk_e2e::environment::Environment;
+use vmdisk_e2e::instance::Instance;
+use vmdisk_e2e::launcher;
+use vmdisk_e2e::say::say;
+
+/// The version of cargo-deny that judges the dependencies.
+const CARGO_DENY: &str = "0.20.2";
+/// The directory of tests that must have the cluster for themselves.
+const SERIAL: &str = "serial";
+
+/// Runs cargo in the checkout, for the user to watch.
+pub(super) fn cargo(instance: &Instance, args: &[&str]) -> Result<()> {
+    cmd("cargo").dir(instance.checkout()).args(args).run_visibly()
+}
+
+/// Clippy on everything, without a warning.
+pub(super) fn lints(instance: &Instance) -> Result<()> {
+    let what = ["clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "--deny", "warnings"];
+    cargo(instance, &what)
+}
+
+/// Every test that needs no cluster.
+pub(super) fn unit(instance: &Instance, filter: Option<&str>) -> Result<()> {
+    let mut args = vec!["test", "--workspace", "--quiet"];
+    args.extend(filter);
+    cargo(instance, &args)
+}
+
+/// Licenses, sources and forbidden crates. Installs the pinned judge into the cache first.
+pub(super) fn dependencies(instance: &Instance) -> Result<()> {
+    let tool = cache::once("cargo-deny", CARGO_DENY, |dir| {
+        say("  installing cargo-deny (once)");
+        let args = ["install", "--quiet", "--locked", "--version", CARGO_DENY, "cargo-deny", "--root"];
+        cmd("cargo").args(args).arg(dir).run_visibly()
+    })?;
+    cmd(tool.join("bin/cargo-deny"))
+        .dir(instance.checkout())
+        .args(["check", "bans", "licenses", "sources"])
+        .run_visibly()
+}
+
+fn csi(instance: &Instance) -> PathBuf {
+    instance.checkout().join("hack/cluster/csi")
+}
+
+/// The CSI driver's pure parts.
+pub(super) fn csi_driver(instance: &Instance) -> Result<()> {
+    cmd("go").dir(&csi(instance)).args(["vet", "./..."]).run_visibly()?;
+    cmd("go").dir(&csi(instance)).args(["test", "./..."]).run_visibly()
+}
+
+/// The CSI driver on loop devices of this machine, csi-sanity among its judges.
+pub(super) fn csi_driver_live(instance: &Instance) -> Result<()> {
+    let sanity = launcher::tools(instance)?.join("csi-sanity");
+    cmd("go")
+        .dir(&csi(instance))
+        .env("VMDISK_CSI_LIVE", "1")
+        .env("CSI_SANITY", sanity)
+        .args(["test", "-count=1", "./livetest/..."])
+        .run_visibly()
+}
+
+/// End-to-end tests that run in the same way: a directory each in e2e/tests, beside each other within a lane.
+pub(super) struct Lane {
+    title: &'static str,
+    targets: Vec<String>,
+    serial: bool,
+}
+
+impl Lane {
+    /// Both lanes: what can run beside others, and what kills the controller, stops a component or edits the policy.
+    pub(super) fn all(instance: &Instance) -> Result<Vec<Self>> {
+        let dir = instance.checkout().join("e2e/tests");
+        let entries = fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
+        let mut targets: Vec<String> = entries
+            .flatten()
+            .filter(|entry| entry.path().join("main.rs").is_file())
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        targets.sort();
+        let (serial, parallel) = targets.into_iter().partition(|target| target == SERIAL);
+        let lane = |title, targets, serial| Self { title, targets, serial };
+        let mut lanes =
+            vec![lane("end-to-end tests", parallel, false), lane("end-to-end tests, one by one", serial, true)];
+        lanes.retain(|lane| !lane.targets.is_empty());
+        Ok(lanes)
+    }
+
+    /// What the lane is called.
+    pub(super) fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// Whether a test of the lane has a name that contains `filter`.
+    pub(super) fn matches(&self, instance: &Instance, filter: &str) -> Result<bool> {
+        let listing = self.cargo(instance).args(["--quiet", "--", filter, "--list"]).output()?;
+        Ok(listing.lines().any(|line| line.ends_with(": test")))
+    }
+
+    /// Runs the lane; all of its tests, also when some fail.
+    pub(super) fn run(&self, instance: &Instance, filter: Option<&str>) -> Result<()> {
+        let environment = Environment::load(instance)?;
+        let mut command = self.cargo(instance).arg("--no-fail-fast").arg("--").args(filter);
+        if self.serial {
+            command = command.arg("--test-threads=1");
+        }
+        for (name, value) in environment.iter() {
+            let value = match (name, std::env::var(name)) {
+                ("PATH", Ok(path)) => format!("{value}:{path}"),
+                _ => value.to_owned(),
+            };
+            command = command.env(name, value);
+        }
+        if command.run_visibly().is_err() {
+            bail!("tests failed; run one again by its name: cargo xtask test NAME --keep");
+        }
+        Ok(())
+    }
+
+    fn cargo(&self, instance: &Instance) -> Cmd {
+        let targets = self.targets.iter().flat_map(|target| ["--test", target]);
+        let package = ["test", "--package", "vmdisk-e2e", "--features", "cluster"];
+        cmd("cargo").dir(instance.checkout()).args(package).args(targets)
+    }
+}
