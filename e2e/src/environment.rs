@@ -1,6 +1,6 @@
 //! What a running cluster is reached by, as variables: the file that `cluster env` prints, and that tests read.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ pub struct Environment(Vec<(String, String)>);
 
 impl Environment {
     /// Adds a variable.
-    pub fn set(&mut self, name: &str, value: impl ToString) {
+    pub fn set(&mut self, name: &str, value: impl Display) {
         self.0.push((name.to_owned(), value.to_string()));
     }
 

@@ -8,6 +8,7 @@ pub mod command;
 pub mod environment;
 pub mod instance;
 pub mod launcher;
+pub mod machine;
 pub mod poll;
 pub mod say;
 pub mod servers;

@@ -100,7 +100,7 @@ impl Cgroup {
     /// # Errors
     /// When some do not end within a minute.
     pub(crate) fn kill_all(&self) -> Result<()> {
-        poll::until_true("every process of the cluster to be gone", Duration::from_secs(60), || {
+        poll::until_true("every process of the cluster to be gone", Duration::from_mins(1), || {
             let pids = self.members();
             for pid in &pids {
                 // It may have ended by itself since the group was read.

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Pid;
 
 use crate::cache;
 use crate::command::cmd;
@@ -82,6 +83,14 @@ pub fn up(instance: &Instance) -> Result<()> {
 /// When they cannot be built.
 pub fn tools(instance: &Instance) -> Result<PathBuf> {
     tools::ensure(instance.checkout())
+}
+
+/// The processes of a container, by the id that its runtime gave it; none when there is no such container.
+///
+/// # Errors
+/// When cgroups cannot be read.
+pub fn container_processes(instance: &Instance, id: &str) -> Result<Vec<Pid>> {
+    Ok(Cgroup::of(instance)?.container(id))
 }
 
 /// Copies the logs of a cluster to a place that outlives it, and says where that is.

@@ -94,13 +94,13 @@ impl Component {
     /// Notes a configuration that the component reads at its start.
     #[must_use]
     pub(crate) fn config(mut self, content: &str) -> Self {
-        self.config = content.to_owned();
+        content.clone_into(&mut self.config);
         self
     }
 
     /// Changes with anything that would make a running component differ from this one.
     fn key(&self) -> String {
-        let text = format!("{:?}{:?}{:?}{:?}", self.program, self.args, self.env, self.private);
+        let text = format!("{}{:?}{:?}{:?}", self.program.display(), self.args, self.env, self.private);
         cache::key(&[text.as_bytes(), self.config.as_bytes()])
     }
 }
@@ -209,7 +209,9 @@ impl Supervisor {
         }
         let gone = || running.iter().all(|record| !alive(record));
         if poll::until_true("components to end", grace, gone).is_err() {
-            running.iter().for_each(|record| signal(record, Signal::KILL));
+            for record in &running {
+                signal(record, Signal::KILL);
+            }
             poll::until_true("components to be killed", GRACE, gone)?;
         }
         for name in names {

@@ -26,7 +26,7 @@ pub(super) const CLASS_SHARED: &str = "loop-shared";
 /// The pool's size on paper: its file is sparse, and takes what volumes take.
 const POOL_SIZE: &str = "200G";
 
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 
 impl Launcher {
     /// Brings pool, driver and sidecars up.

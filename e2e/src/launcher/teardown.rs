@@ -43,7 +43,9 @@ pub(crate) fn down(instance: &Instance) -> Result<()> {
     }
     cgroup.kill_all()?;
     release(&state)?;
-    PRIVATE_DIRS.iter().for_each(|dir| remove_empty(Path::new(dir)));
+    for dir in PRIVATE_DIRS {
+        remove_empty(Path::new(dir));
+    }
     network::remove(instance)?;
     cgroup.remove()?;
     if state.exists() {
@@ -200,15 +202,12 @@ fn unescape(text: &str) -> String {
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
         plain.push_str(&rest[..at]);
-        match rest.get(at + 1..at + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                plain.push(char::from(byte));
-                rest = &rest[at + 4..];
-            }
-            None => {
-                plain.push('\\');
-                rest = &rest[at + 1..];
-            }
+        if let Some(byte) = rest.get(at + 1..at + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            plain.push(char::from(byte));
+            rest = &rest[at + 4..];
+        } else {
+            plain.push('\\');
+            rest = &rest[at + 1..];
         }
     }
     plain.push_str(rest);

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 /// What to do with requests for one path; the default is nothing. Faults combine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own, and they combine freely")]
 pub struct Fault {
     /// Applies to the first so many requests only (HEAD and GET alike); without it, to all.
     pub times: Option<u32>,

@@ -20,7 +20,7 @@ pub(crate) enum Source {
     /// Files below a directory.
     Files(PathBuf),
     /// Another server.
-    Proxy(Proxy),
+    Proxy(Box<Proxy>),
 }
 
 /// One server that is counted and can fail.

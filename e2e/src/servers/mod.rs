@@ -93,7 +93,7 @@ async fn serve(config: Config) -> Result<()> {
     for (name, server) in config.servers {
         let source = match (server.root, server.backend) {
             (Some(root), None) => Source::Files(root),
-            (None, Some(backend)) => Source::Proxy(Proxy::new(&backend)),
+            (None, Some(backend)) => Source::Proxy(Box::new(Proxy::new(&backend))),
             _ => anyhow::bail!("the server {name} needs either root or backend"),
         };
         let handler = Server::new(source, server.auth);

@@ -39,12 +39,16 @@ impl Proxy {
         *request.uri_mut() = uri;
         *request.version_mut() = axum::http::Version::HTTP_11;
         let headers = request.headers_mut();
-        HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
+        for name in &HOP_BY_HOP {
+            headers.remove(name);
+        }
         // The registry builds its own URLs from what its client used.
         headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
         match self.client.request(request).await {
             Ok(mut response) => {
-                HOP_BY_HOP.iter().for_each(|name| drop(response.headers_mut().remove(name)));
+                for name in &HOP_BY_HOP {
+                    response.headers_mut().remove(name);
+                }
                 response.map(Body::new)
             }
             Err(error) => {
