@@ -149,6 +149,8 @@ func (b *bed) start(name string, flags ...string) {
 	process.Stderr = log
 	b.must(process.Start())
 	b.processes[name] = process
+	// A dial before there is a socket costs gRPC's back-off of a second.
+	eventually(b.t, name+" listens", func() bool { _, err := os.Stat(b.socket(name)); return err == nil })
 	ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
 	defer cancel()
 	if _, err := csi.NewIdentityClient(b.connect(name)).Probe(ctx, &csi.ProbeRequest{}, grpc.WaitForReady(true)); err != nil {
