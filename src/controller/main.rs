@@ -1,15 +1,20 @@
 //! The controller's process.
 
-use anyhow::anyhow;
+use std::process::ExitCode;
+
 use clap::Parser;
 use vmdisk_controller::runtime::{self, Settings, telemetry};
 
 #[tokio::main(worker_threads = 2)]
-async fn main() -> anyhow::Result<()> {
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .map_err(|_| anyhow!("a TLS crypto provider was installed before ours"))?;
+async fn main() -> ExitCode {
+    // Fails only where a provider was installed before, and then there is one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     telemetry::start();
-    let settings = Settings::parse();
-    runtime::run(settings).await
+    match runtime::run(Settings::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "ending");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -19,7 +19,7 @@ use axum::{
 };
 use kube::Client;
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::Settings;
 
@@ -51,7 +51,7 @@ impl Health {
     }
 }
 
-/// Serves both ports; the returned future ends only with an error.
+/// Serves both ports in a task, from before the lease on: a follower answers too. The task ends only with an error.
 ///
 /// # Errors
 ///
@@ -60,7 +60,7 @@ pub async fn serve(
     settings: &Settings,
     registry: Arc<Mutex<Registry>>,
     health: Health,
-) -> anyhow::Result<impl Future<Output = anyhow::Result<anyhow::Result<()>>> + use<>> {
+) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
     let metrics = Router::new().route("/metrics", get(metrics)).with_state(registry);
     let probes = Router::new().route("/livez", get(|| async { "ok" })).route("/readyz", get(ready)).with_state(health);
     let listen = |address| async move {
@@ -68,12 +68,12 @@ pub async fn serve(
     };
     let metrics_listener = listen(settings.metrics_address).await?;
     let health_listener = listen(settings.health_address).await?;
-    Ok(async move {
+    Ok(tokio::spawn(async move {
         let metrics = axum::serve(metrics_listener, metrics).into_future();
         let probes = axum::serve(health_listener, probes).into_future();
         tokio::try_join!(metrics, probes).context("failed to serve")?;
-        Ok(Ok(()))
-    })
+        Ok(())
+    }))
 }
 
 async fn metrics(State(registry): State<Arc<Mutex<Registry>>>) -> impl IntoResponse {
