@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::Notify;
 use vmdisk_wire::{Progress, Stage};
 
-/// At most one line in this time, as the contract says.
+/// At most one line in this time within a stage, as the contract says.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 const STAGES: [Stage; 5] =
@@ -25,6 +26,7 @@ struct Inner {
     position: AtomicU64,
     total: AtomicU64,
     stage: AtomicU8,
+    changed: Notify,
 }
 
 impl Counters {
@@ -53,7 +55,10 @@ impl Counters {
     /// Moves on to `stage`.
     pub fn enter(&self, stage: Stage) {
         let index = STAGES.iter().position(|known| *known == stage).unwrap_or(0);
-        self.0.stage.store(u8::try_from(index).unwrap_or(0), Ordering::Relaxed);
+        let index = u8::try_from(index).unwrap_or(0);
+        if self.0.stage.swap(index, Ordering::Relaxed) != index {
+            self.0.changed.notify_one();
+        }
     }
 
     /// Bytes that came from the source so far.
@@ -88,12 +93,15 @@ impl Counters {
     }
 }
 
-/// Prints JSON lines, for machines; never comes back.
+/// Prints JSON lines, for machines: at each change of stage, and at most one a second otherwise. Never comes back.
 pub async fn lines(counters: &Counters) {
     let mut ticks = tokio::time::interval(INTERVAL);
     let mut last = None;
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = counters.0.changed.notified() => {}
+        }
         let now = counters.progress();
         if last != Some(now) {
             print_line(&now);

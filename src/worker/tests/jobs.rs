@@ -232,3 +232,153 @@ fn a_job_that_makes_no_sense_is_reported_like_any_other_end() {
     let run = bench.run(&["run"], &environment).failed(ExitClass::BadJob, "BadJob", "schemaVersion 9");
     assert_eq!(vmdisk_wire::Report::parse(&std::fs::read_to_string(log).unwrap()), Some(run.report));
 }
+
+#[test]
+fn a_worker_that_is_told_to_stop_says_so_and_can_go_on() {
+    use std::io::BufRead as _;
+    use std::process::{Command, Stdio};
+
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(SIZE);
+    let faults = [Fault::Stall(80 << 20)].into();
+    server.put("/d", Resource { body: disk.clone().into(), etag: Some("\"a\"".into()), faults, ..Resource::default() });
+    let job = job(&bench, &server, "/d");
+    let log = bench.path("termination-log");
+    let mut worker = Command::new(env!("CARGO_BIN_EXE_vmdisk-worker"))
+        .env("VMDISK_JOB", serde_json::to_string(&job).unwrap())
+        .env("VMDISK_TERMINATION_LOG", &log)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The event to wait for: the server has sent what it will, and the worker says that it has it.
+    let lines = std::io::BufReader::new(worker.stdout.take().unwrap()).lines();
+    let last = lines
+        .map_while(Result::ok)
+        .filter_map(|line| vmdisk_wire::Progress::parse(&line))
+        .find(|progress| progress.bytes_fetched >= 80 << 20)
+        .expect("progress on stdout");
+    assert_eq!(last.stage, vmdisk_wire::Stage::Fetching);
+    assert_eq!(last.percent, Some(80));
+    let id = rustix::process::Pid::from_child(&worker);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(worker.wait().unwrap().code(), Some(10));
+    let report = vmdisk_wire::Report::parse(&std::fs::read_to_string(&log).unwrap()).unwrap();
+    assert_eq!((report.class, report.reason.as_str()), (ExitClass::Transient, "Interrupted"));
+    assert!(report.resumable);
+    let run = bench.job(&job).done();
+    assert!(run.report.bytes_fetched < SIZE as u64);
+    assert_disk(&disk_of(&bench), &disk);
+}
+
+#[test]
+fn a_worker_that_is_killed_leaves_what_the_next_one_gets_right() {
+    use std::io::BufRead as _;
+    use std::process::{Command, Stdio};
+
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(SIZE);
+    let job = job(&bench, &server, "/d");
+    for stall in [1 << 20, 40 << 20, 90 << 20] {
+        let faults = [Fault::Stall(stall)].into();
+        let etag = Some("\"a\"".into());
+        server.put("/d", Resource { body: disk.clone().into(), etag, faults, ..Resource::default() });
+        let mut worker = Command::new(env!("CARGO_BIN_EXE_vmdisk-worker"))
+            .env("VMDISK_JOB", serde_json::to_string(&job).unwrap())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = std::io::BufReader::new(worker.stdout.take().unwrap()).lines();
+        let reached = lines
+            .map_while(Result::ok)
+            .filter_map(|line| vmdisk_wire::Progress::parse(&line))
+            .any(|progress| progress.bytes_fetched >= stall as u64);
+        assert!(reached);
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+        assert!(!disk_of(&bench).exists(), "nothing is visible");
+        bench.job(&job).done();
+        assert_disk(&disk_of(&bench), &disk);
+        assert_eq!(files(&bench), ["disk.img"]);
+        std::fs::remove_file(disk_of(&bench)).unwrap();
+    }
+}
+
+#[test]
+fn a_worker_of_a_restricted_pod_needs_no_root() {
+    use std::os::unix::process::CommandExt as _;
+
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = bench.raw("raw", 5 << 20);
+    // The path to the target must be open to that user.
+    let shared = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(shared.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let binary = shared.path().join("vmdisk-worker");
+    std::fs::copy(env!("CARGO_BIN_EXE_vmdisk-worker"), &binary).unwrap();
+    for (format, options) in [("qcow2", &[][..]), ("vmdk", &[])] {
+        server.serve("/d", bench.convert("raw", format, options));
+        let mut job = job(&bench, &server, "/d");
+        job.target.as_mut().unwrap().path = shared.path().to_str().unwrap().into();
+        let status = std::process::Command::new(&binary)
+            .env("VMDISK_JOB", serde_json::to_string(&job).unwrap())
+            .env("VMDISK_TERMINATION_LOG", shared.path().join("log"))
+            .stdout(std::process::Stdio::null())
+            .uid(107)
+            .gid(107)
+            .status()
+            .unwrap();
+        assert!(status.success(), "{}", std::fs::read_to_string(shared.path().join("log")).unwrap());
+        assert_disk(&shared.path().join("disk.img"), &disk);
+    }
+}
+
+#[test]
+fn a_server_that_falls_silent_is_left_and_asked_again() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(5 << 20);
+    let faults = [Fault::Stall(1_000_000)].into();
+    server.put("/d", Resource { body: disk.clone().into(), etag: Some("\"a\"".into()), faults, ..Resource::default() });
+    let mut work = vmdisk_worker::fill::Work::of_job(job(&bench, &server, "/d")).unwrap();
+    work.patience.idle_timeout = std::time::Duration::from_millis(300);
+    // Here the work runs in this process, which installs no provider of its own.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (counters, findings) = Default::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(vmdisk_worker::fill::run(&work, &counters, &findings)).unwrap();
+    assert_disk(&disk_of(&bench), &disk);
+    assert_eq!(server.seen("/d").len(), 2);
+    assert_eq!(counters.fetched(), disk.len() as u64);
+}
+
+#[test]
+fn a_slow_lane_is_kept_to() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(4 << 20);
+    server.serve("/d", disk.clone());
+    let mut job = job(&bench, &server, "/d");
+    job.limits.bandwidth_bytes_per_second = Some(2 << 20);
+    let started = std::time::Instant::now();
+    bench.job(&job).done();
+    assert!(started.elapsed() >= std::time::Duration::from_millis(1900), "{:?}", started.elapsed());
+    assert_disk(&disk_of(&bench), &disk);
+}
+
+#[test]
+fn a_proxy_is_used_and_may_be_anywhere() {
+    let (bench, proxy) = (Bench::new(), Server::start());
+    let disk = patterned(1 << 20);
+    // To a proxy, the request line is the whole URL; this one has the image itself.
+    proxy.serve("/images/d", disk.clone());
+    let mut job = job(&bench, &proxy, "/d");
+    job.source.url = "http://images.example.com/images/d".into();
+    job.limits.allowed_sources = Vec::new();
+    let text = serde_json::to_string(&job).unwrap();
+    let log = bench.path("log");
+    let environment = [
+        ("VMDISK_JOB", text.as_str()),
+        ("VMDISK_TERMINATION_LOG", log.to_str().unwrap()),
+        ("http_proxy", &proxy.url("")),
+    ];
+    bench.run(&["run"], &environment).done();
+    assert_disk(&disk_of(&bench), &disk);
+    assert_eq!(proxy.seen("/images/d")[0].header("host"), "images.example.com");
+}

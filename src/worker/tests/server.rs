@@ -38,6 +38,8 @@ pub(crate) enum Fault {
     Cut(usize),
     /// The answer is this, with these headers and this body.
     Answer(u16, Vec<(&'static str, String)>, String),
+    /// The connection stays, and nothing comes any more after so many bytes of the answer.
+    Stall(usize),
     /// As [`Fault::Cut`], and afterwards the resource is another, with another tag.
     CutAndReplace(usize, Bytes, String),
 }
@@ -166,6 +168,10 @@ async fn serve(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Resp
     let mut response = match fault {
         Some(Fault::Cut(after) | Fault::CutAndReplace(after, ..)) => {
             Response::new(cut(body.slice(..after.min(length))))
+        }
+        Some(Fault::Stall(after)) => {
+            let silence = futures::stream::pending();
+            Response::new(Body::from_stream(pieces(body.slice(..after.min(length))).chain(silence)))
         }
         _ if *request.method() == Method::HEAD => Response::new(Body::empty()),
         _ => Response::new(Body::from_stream(pieces(body))),
