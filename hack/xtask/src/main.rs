@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask --help`.
 
 mod cluster;
+mod demo;
 mod deploy;
 mod generate;
 mod test;
@@ -19,6 +20,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Launch a VM before its disk exists, and see it boot from a populated claim
+    Demo(demo::Options),
     /// Run a real Kubernetes cluster on this machine
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -38,6 +41,7 @@ enum Command {
 
 fn main() -> Result<()> {
     match Cli::parse().command {
+        Command::Demo(options) => demo::run(&options),
         Command::Cluster(command) => cluster::run(&command),
         Command::Deploy => deploy::run(),
         Command::Test(options) => test::run(&options),

@@ -1,0 +1,28 @@
+use super::*;
+
+fn disk() -> Disk {
+    Disk { nonce: "7f3a".to_owned(), payload_sha256: "00ff".to_owned(), virtual_size: 1 << 20 }
+}
+
+fn greeting() -> Greeting {
+    Greeting { nonce: "7f3a".to_owned(), payload_sha256: "00ff".to_owned(), disk_size: 1 << 20 }
+}
+
+#[test]
+fn a_guest_that_booted_from_this_disk_is_believed() {
+    assert!(judge(&disk(), &greeting()).is_ok());
+    let grown = Greeting { disk_size: 1 << 30, ..greeting() };
+    assert!(judge(&disk(), &grown).is_ok());
+}
+
+#[test]
+fn a_guest_that_booted_from_anything_else_is_not() {
+    for (other, named) in [
+        (Greeting { nonce: "0000".to_owned(), ..greeting() }, "nonce"),
+        (Greeting { payload_sha256: "beef".to_owned(), ..greeting() }, "payload"),
+        (Greeting { disk_size: 512, ..greeting() }, "512"),
+    ] {
+        let error = judge(&disk(), &other).expect_err(named).to_string();
+        assert!(error.contains(named), "{error}");
+    }
+}
