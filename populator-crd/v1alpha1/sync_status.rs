@@ -34,8 +34,8 @@ pub struct VMDiskSyncStatus {
     #[schemars(range(min = 0))]
     pub attempt: i32,
 
-    /// Attempts that ended by eviction, drain, preemption or node loss. They do not count against the policy's
-    /// retryLimit.
+    /// Attempts that do not count against the policy's retryLimit: those that ended by eviction, drain, preemption or node
+    /// loss, those whose worker never started, and those of a source that was missing or refused us.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub interruptions: i32,

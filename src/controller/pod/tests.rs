@@ -34,7 +34,7 @@ fn build(image: &VMDiskImage, claim: &PersistentVolumeClaim, policy: &Policy, no
         name: "claim-claim-ui".into(),
         uid: "sync-uid".into(),
         controller: Some(true),
-        block_owner_deletion: Some(true),
+        block_owner_deletion: None,
     };
     let order = Order { image, claim, status: &status(1), policy };
     WorkerPod { order, claim_ref: &claim_ref, namespace: "images", owner, node, image: "worker:1" }.build().unwrap()
