@@ -55,6 +55,8 @@ pub enum Reason {
     Unauthorized,
     /// The policy does not allow the source, or an address that it leads to.
     SourceNotAllowed,
+    /// The server's certificate is signed by nobody whom we trust, or not valid now.
+    Untrusted,
     /// A redirect that would leave TLS, or one of too many.
     BadRedirect,
     /// The source does not exist.
@@ -111,7 +113,9 @@ impl Reason {
     pub const fn class(self) -> ExitClass {
         match self {
             Self::BadJob | Self::InvalidUrl | Self::InvalidSecret => ExitClass::BadJob,
-            Self::SecretMissing | Self::Unauthorized | Self::SourceNotAllowed | Self::BadRedirect => ExitClass::Denied,
+            Self::SecretMissing | Self::Unauthorized | Self::SourceNotAllowed | Self::Untrusted | Self::BadRedirect => {
+                ExitClass::Denied
+            }
             Self::NotFound | Self::NoPlatform => ExitClass::SourceMissing,
             Self::Connection
             | Self::ServerError

@@ -199,23 +199,26 @@ fn redirect(from: &Url, response: &Response) -> Result<Option<Url>> {
 
 /// The failure behind an error of the HTTP library: the policy's, when the resolver refused an address.
 pub(super) fn connection(url: &Url, error: &reqwest::Error) -> Failure {
+    let host = url.host_str().unwrap_or_default();
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(current) = cause {
         if let Some(failure) = current.downcast_ref::<Failure>() {
             return failure.clone();
         }
+        // I/O errors hide what they wrap: their source is the inner error's source.
+        let mut inner = current;
+        while let Some(wrapped) = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            inner = wrapped;
+        }
+        if let Some(rustls::Error::InvalidCertificate(why)) = inner.downcast_ref() {
+            return Failure::new(
+                Reason::Untrusted,
+                format!("the certificate of {host} is not trusted: {why}; name the CA that signed it in certConfigMap"),
+            );
+        }
         cause = current.source();
     }
-    let detail = chain(error);
-    let advice = if detail.contains("UnknownIssuer") {
-        "; its certificate is signed by a CA that is not known here: name the CA in certConfigMap"
-    } else {
-        ""
-    };
-    Failure::new(
-        Reason::Connection,
-        format!("no connection to {}: {detail}{advice}", url.host_str().unwrap_or_default()),
-    )
+    Failure::new(Reason::Connection, format!("no connection to {host}: {}", chain(error)))
 }
 
 /// An error and its causes in one line. The library's own texts begin with the URL, whose query may be a credential.

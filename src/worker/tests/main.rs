@@ -13,3 +13,4 @@ mod registry;
 mod s3;
 mod server;
 mod support;
+mod tls;

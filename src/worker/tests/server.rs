@@ -11,6 +11,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt as _;
+use tokio::net::TcpListener;
 
 /// What a server has at a path.
 #[derive(Clone, Default)]
@@ -67,6 +68,7 @@ struct Inner {
 
 /// The server; it goes with the value.
 pub(crate) struct Server {
+    scheme: &'static str,
     address: SocketAddr,
     inner: Arc<Mutex<Inner>>,
     _runtime: tokio::runtime::Runtime,
@@ -75,13 +77,23 @@ pub(crate) struct Server {
 impl Server {
     /// A server with nothing on it.
     pub(crate) fn start() -> Self {
+        Self::run("http", |listener| listener)
+    }
+
+    /// A server behind what `wrap` makes of its listener.
+    pub(crate) fn run<L>(scheme: &'static str, wrap: impl FnOnce(TcpListener) -> L) -> Self
+    where
+        L: axum::serve::Listener,
+        L::Addr: std::fmt::Debug,
+    {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let inner = Arc::new(Mutex::new(Inner::default()));
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let app = Router::new().fallback(serve).with_state(Arc::clone(&inner));
+        let listener = wrap(listener);
         runtime.spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { address, inner, _runtime: runtime }
+        Self { scheme, address, inner, _runtime: runtime }
     }
 
     /// Puts a resource at `path`.
@@ -102,7 +114,7 @@ impl Server {
 
     /// The URL of a path.
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
     }
 
     /// `host:port`.
