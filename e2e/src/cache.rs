@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
+use crate::say::say;
+
 /// The cache's root directory.
 ///
 /// # Errors
@@ -57,7 +59,10 @@ pub fn once(kind: &str, key: &str, make: impl FnOnce(&Path) -> Result<()>) -> Re
 /// When the file cannot be made or locked.
 pub fn lock(path: &Path) -> Result<File> {
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    if file.try_lock().is_err() {
+        say(&format!("  waiting for another process that holds {}", path.display()));
+        file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    }
     Ok(file)
 }
 

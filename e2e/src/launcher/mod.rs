@@ -77,6 +77,14 @@ pub fn up(instance: &Instance) -> Result<()> {
     Ok(())
 }
 
+/// Installs the Debian packages that the cluster and the tests need, when root; names them otherwise.
+///
+/// # Errors
+/// When something is missing and cannot be installed.
+pub fn packages() -> Result<()> {
+    packages::ensure()
+}
+
 /// The directory with the Go tools of the embedded cluster, built when they are not in the cache.
 ///
 /// # Errors

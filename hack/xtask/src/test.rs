@@ -27,6 +27,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let instance = Instance::current()?;
     let mut report = Report::default();
+    launcher::packages()?;
     let outcome = match &options.filter {
         None => everything(&instance, options, &mut report),
         Some(filter) => matching(&instance, filter, options, &mut report),
