@@ -1,7 +1,7 @@
 //! Follows our own objects, syncs and workers, and tells everybody whom a change concerns: the machinery (another pass
 //! over the claim), the gate (a permit may be free), the image's status, and the follower of the worker's log.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -11,7 +11,11 @@ use populator_crd::{
     names,
     v1alpha1::{SyncPhase, VMDiskSync},
 };
-use tokio::{select, sync::mpsc};
+use tokio::{
+    select,
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
 use volume_populator::ClaimRef;
 
 use crate::{
@@ -122,6 +126,23 @@ pub struct Audience {
     pub images: mpsc::UnboundedSender<ImageKey>,
     /// The followers of logs.
     pub progress: Progresses,
+}
+
+/// How often to look for what no event told.
+const SWEEP: Duration = Duration::from_mins(2);
+
+/// Wakes every claim that has something unfinished: at the start, and from time to time after it.
+pub async fn sweep(world: World, wake: mpsc::UnboundedSender<ClaimRef>) {
+    let mut ticks = interval(SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for claim in world.unfinished() {
+            if wake.send(claim).is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// Passes changes on, until the gate closes.

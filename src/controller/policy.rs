@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, time::Duration};
 use k8s_openapi::api::core::v1::{ResourceRequirements, Toleration};
 
 pub use allowed::AllowedSource;
-pub use parse::{KEYS, Key, Problem, parse};
+pub use parse::{KEYS, Key, Problem, parse, reference};
 pub use values::ValueError;
 pub use watch::{PolicyReceiver, run};
 

@@ -146,9 +146,7 @@ impl Lead {
             images,
             progress: Progresses::new(client.clone(), world.clone(), records.clone()),
         };
-        for claim in world.unfinished() {
-            wake.send(claim)?;
-        }
+        tokio::spawn(observer::sweep(world.clone(), wake.clone()));
         tokio::spawn(observer::run(world.clone(), changes, audience));
         let statuses = Statuses { client: client.clone(), world: world.clone(), policy: policy.clone(), changed };
         tokio::spawn(reconciler::run(statuses));

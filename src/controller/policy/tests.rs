@@ -149,6 +149,19 @@ fn a_bad_value_keeps_the_last_good_one_and_is_named() {
 }
 
 #[test]
+fn the_defaults_that_are_documented_are_the_defaults() {
+    let written: Vec<(&str, &str)> =
+        KEYS.iter().filter(|key| !key.default.is_empty()).map(|key| (key.name, key.default)).collect();
+    assert_eq!(read(&written), (Policy::default(), vec![]));
+}
+
+#[test]
+fn the_readme_has_every_key() {
+    let readme = include_str!("../../../README.md");
+    assert!(readme.contains(&reference()), "put this into README.md:\n{}", reference());
+}
+
+#[test]
 fn an_unknown_key_is_named_and_does_no_harm() {
     let (policy, problems) = read(&[("Concurrency", "9"), ("colour", "red")]);
     assert_eq!(policy, Policy::default());
