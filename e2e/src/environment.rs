@@ -2,7 +2,9 @@
 
 use std::fmt::{Display, Write as _};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
@@ -73,16 +75,24 @@ impl Environment {
         Self(text.lines().filter_map(variable).collect())
     }
 
-    /// Writes the file, whole or not at all.
+    /// Writes the instance's file, whole or not at all, and links it from the checkout.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub(crate) fn store(&self, file: &Path) -> Result<()> {
-        let parent = file.parent().context("the env file has a parent")?;
-        fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+    /// When they cannot be written.
+    pub(crate) fn store(&self, instance: &Instance) -> Result<()> {
+        let (file, link) = (instance.env_file(), instance.env_link());
         let partial = file.with_extension("partial");
         fs::write(&partial, self.to_shell()).with_context(|| format!("cannot write {}", partial.display()))?;
-        fs::rename(&partial, file).with_context(|| format!("cannot write {}", file.display()))
+        fs::rename(&partial, &file).with_context(|| format!("cannot write {}", file.display()))?;
+        let parent = link.parent().context("the link lies in a directory")?;
+        fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+        let partial = link.with_extension("partial");
+        match fs::remove_file(&partial) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        symlink(&file, &partial).with_context(|| format!("cannot link {}", partial.display()))?;
+        fs::rename(&partial, &link).with_context(|| format!("cannot link {}", link.display()))
     }
 }
 

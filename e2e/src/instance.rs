@@ -75,7 +75,7 @@ impl Instance {
         &self.checkout
     }
 
-    /// The directory of everything the cluster writes, but for the file [`Instance::env_file`].
+    /// The directory of everything the cluster writes, but for [`Instance::env_link`].
     #[must_use]
     pub fn state(&self) -> PathBuf {
         Path::new(STATE_ROOT).join(&self.name)
@@ -87,9 +87,15 @@ impl Instance {
         Path::new(STATE_ROOT).join(format!("{}.lock", self.name))
     }
 
-    /// Shell lines that describe a running cluster.
+    /// Shell lines that describe the cluster, there while it is up.
     #[must_use]
     pub fn env_file(&self) -> PathBuf {
+        self.state().join("env")
+    }
+
+    /// The same where people look for it: of the checkout's cluster that came up last.
+    #[must_use]
+    pub fn env_link(&self) -> PathBuf {
         self.checkout.join("target/cluster/env")
     }
 

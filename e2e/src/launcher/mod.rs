@@ -139,7 +139,7 @@ impl Launcher {
             self.storage_ready()?;
             self.accounts()
         })?;
-        self.environment().store(&self.instance.env_file())
+        self.environment().store(&self.instance)
     }
 
     /// What tests and people need to know to use the cluster.

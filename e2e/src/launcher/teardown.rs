@@ -56,7 +56,11 @@ pub(crate) fn down(instance: &Instance) -> Result<()> {
         );
         fs::remove_dir_all(&state).with_context(|| format!("cannot remove {}", state.display()))?;
     }
-    remove(&instance.env_file())
+    let link = instance.env_link();
+    if fs::read_link(&link).is_ok_and(|target| target == instance.env_file()) {
+        remove(&link)?;
+    }
+    Ok(())
 }
 
 /// What of `instance` is still there, as lines for a person; empty after a complete [`down`].

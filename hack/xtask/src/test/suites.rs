@@ -15,6 +15,8 @@ use vmdisk_e2e::say::say;
 const CARGO_DENY: &str = "0.20.2";
 /// The directory of tests that must have the cluster for themselves.
 const SERIAL: &str = "serial";
+/// The directory of tests that judge what all others left in the audit log.
+const LAST: &str = "audit";
 
 /// Runs cargo in the checkout, for the user to watch.
 pub(super) fn cargo(instance: &Instance, args: &[&str]) -> Result<()> {
@@ -76,7 +78,8 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// Both lanes: what can run beside others, and what kills the controller, stops a component or edits the policy.
+    /// The lanes in their order: what can run beside others; what kills the controller, stops a component or edits the
+    /// policy; and what looks back.
     pub(super) fn all(instance: &Instance) -> Result<Vec<Self>> {
         let dir = instance.checkout().join("e2e/tests");
         let entries = fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
@@ -86,10 +89,14 @@ impl Lane {
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect();
         targets.sort();
-        let (serial, parallel) = targets.into_iter().partition(|target| target == SERIAL);
+        let mut take = |name: &str| -> Vec<String> { targets.extract_if(.., |target| target == name).collect() };
+        let (serial, last) = (take(SERIAL), take(LAST));
         let lane = |title, targets, serial| Self { title, targets, serial };
-        let mut lanes =
-            vec![lane("end-to-end tests", parallel, false), lane("end-to-end tests, one by one", serial, true)];
+        let mut lanes = vec![
+            lane("end-to-end tests", targets, false),
+            lane("end-to-end tests, one by one", serial, true),
+            lane("what the audit log says of them", last, true),
+        ];
         lanes.retain(|lane| !lane.targets.is_empty());
         Ok(lanes)
     }
