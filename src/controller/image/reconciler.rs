@@ -32,7 +32,7 @@ const SOON: Duration = Duration::from_millis(20);
 
 /// How long changes of an image's syncs are gathered: the whole of a small sync is one write. Never shorter than the
 /// second that is the least time between two writes.
-const GATHER: Duration = Duration::from_secs(3);
+const GATHER: Duration = Duration::from_secs(5);
 
 /// What the statuses are written from.
 pub struct Statuses {

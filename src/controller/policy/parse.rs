@@ -164,12 +164,12 @@ fn whole_seconds(text: &str) -> Result<Duration, ValueError> {
 /// The table of all keys, for the README.
 #[must_use]
 pub fn reference() -> String {
-    let mut table = String::from("| key | default | meaning |\n|---|---|---|\n");
-    for Key { name, default, help, .. } in KEYS {
+    let head = "| key | default | meaning |\n|---|---|---|\n".to_owned();
+    let rows = KEYS.iter().map(|Key { name, default, help, .. }| {
         let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
-        table.push_str(&format!("| `{name}` | {default} | {help} |\n"));
-    }
-    table
+        format!("| `{name}` | {default} | {help} |\n")
+    });
+    std::iter::once(head).chain(rows).collect()
 }
 
 /// Reads the policy. Keys that are absent get their default; keys that cannot be read keep what they are in `last`, and

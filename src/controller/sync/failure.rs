@@ -112,12 +112,12 @@ pub fn notice(failure: &LastFailure, exhausted: bool) -> Notice {
         }
         (FailureClass::Transient, false) => " It will be retried.",
         (FailureClass::Interrupted, _) => " It starts again by itself.",
-        (FailureClass::SourceMissing, _) => " It is looked for again from time to time; upload it or correct spec.url.",
+        (FailureClass::SourceMissing, _) => " It heals itself as soon as the source is there.",
         (FailureClass::Denied, _) => {
-            " It is asked again from time to time; correct it, then delete the VMDiskSync to go on at once."
+            " It is asked again at deniedRetryInterval; delete the VMDiskSync to go on at once."
         }
         (FailureClass::Final, _) => {
-            " Retrying would give the same: change the image or the claim, or delete the VMDiskSync to try anyway."
+            " Change the image, or make a claim that fits; delete the VMDiskSync to try again as it is."
         }
     };
     Notice {

@@ -93,13 +93,13 @@ fn the_user_hears_the_cause_and_what_to_do() {
         (C::Transient, "VolumeNotProvisioned", false, "VolumeNotProvisioned", "will be retried"),
         (C::Transient, "VolumeRefused", false, "VolumeRefused", "will be retried"),
         (C::Interrupted, "Interrupted", false, "SyncInterrupted", "starts again"),
-        (C::SourceMissing, "NotFound", false, "SourceMissing", "upload it"),
+        (C::SourceMissing, "NotFound", false, "SourceMissing", "heals itself"),
         (C::Denied, "Unauthorized", false, "SourceDenied", "delete the VMDiskSync"),
         (C::Denied, "SecretMissing", false, "SecretMissing", "delete the VMDiskSync"),
-        (C::Final, "DoesNotFit", false, "DoesNotFit", "change the image or the claim"),
-        (C::Final, "DigestMismatch", false, "VerificationFailed", "change the image"),
-        (C::Final, "MalformedImage", false, "ImageRefused", "change the image"),
-        (C::Final, "WorkerFailed", false, "SyncFailed", "change the image"),
+        (C::Final, "DoesNotFit", false, "DoesNotFit", "make a claim that fits"),
+        (C::Final, "DigestMismatch", false, "VerificationFailed", "Change the image"),
+        (C::Final, "MalformedImage", false, "ImageRefused", "Change the image"),
+        (C::Final, "WorkerFailed", false, "SyncFailed", "Change the image"),
     ] {
         let last = LastFailure {
             class,
