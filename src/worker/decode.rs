@@ -37,6 +37,8 @@ pub enum Decoded {
 pub struct Decode {
     /// What the user says the format is.
     pub declared: Option<Format>,
+    /// Why the blob may not be the one with the disk.
+    pub not_the_disk: Option<Failure>,
     /// Where the disk goes.
     pub target: Target,
     /// Where what cannot be streamed is staged.
@@ -65,6 +67,9 @@ impl Decode {
         let Some((inspection, image)) = begin(pieces, self.declared, &self.findings)? else {
             return Ok(Decoded::Nothing);
         };
+        if let Some(failure) = &self.not_the_disk {
+            return Err(failure.clone().into());
+        }
         self.check_room(&inspection, image.length)?;
         match strategy(&inspection, self.stage_all) {
             Strategy::Stream => self.stream(&inspection, image, pieces),

@@ -105,6 +105,18 @@ pub struct Expectation {
     pub digest: Digest,
 }
 
+/// The failure of bytes that have the digest `found`.
+#[must_use]
+pub fn mismatch(found: &Digest, Expectation { promised_by, digest }: &Expectation) -> Failure {
+    Failure::new(
+        Reason::DigestMismatch,
+        format!(
+            "the bytes fetched have the digest {found}, {promised_by} promises {digest}; \
+             correct the digest, or upload the image again"
+        ),
+    )
+}
+
 /// Checks a stream against every expectation; one pass per hash function.
 pub struct Verifier {
     expectations: Vec<Expectation>,
@@ -138,16 +150,11 @@ impl Verifier {
     /// [`Reason::DigestMismatch`] with both digests.
     pub fn finish(self) -> Result<()> {
         let found: Vec<Digest> = self.hashers.into_iter().map(Hasher::finish).collect();
-        for Expectation { promised_by, digest } in &self.expectations {
+        for expectation in &self.expectations {
+            let digest = &expectation.digest;
             let matching = found.iter().find(|other| other.algorithm == digest.algorithm);
             if let Some(other) = matching.filter(|other| *other != digest) {
-                return Err(Failure::new(
-                    Reason::DigestMismatch,
-                    format!(
-                        "the bytes fetched have the digest {other}, {promised_by} promises {digest}; \
-                         correct the digest, or upload the image again"
-                    ),
-                ));
+                return Err(mismatch(other, expectation));
             }
         }
         Ok(())

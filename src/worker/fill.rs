@@ -141,6 +141,7 @@ async fn fill_from(
         counters.begin(Stage::Fetching, object.size);
         let decode = Decode {
             declared: from_wire(work.source.format),
+            not_the_disk: blob.not_the_disk.clone(),
             target,
             scratch: work.scratch.clone(),
             sandbox: Sandbox::current()?,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use tokio::sync::Notify;
 use vmdisk_wire::{Progress, Stage};
 
@@ -120,7 +120,7 @@ pub fn print_line(document: &impl serde::Serialize) {
 
 /// Shows a bar on stderr, if that is a terminal, for humans; never comes back.
 pub async fn bar(counters: &Counters) {
-    let bar = ProgressBar::no_length();
+    let bar = ProgressBar::no_length().with_finish(ProgressFinish::AndClear);
     let style = "{prefix:>12} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
     if let Ok(style) = ProgressStyle::with_template(style) {
         bar.set_style(style);

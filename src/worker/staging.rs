@@ -10,6 +10,25 @@ use vmdisk_format::ReadAt;
 use crate::failure::{Failure, Reason, Result};
 use crate::room::human;
 
+/// What the names of staged images begin with.
+const PREFIX: &str = ".vmdisk-staged-";
+
+/// Removes what a killed worker left in `directory`.
+///
+/// # Errors
+///
+/// [`Reason::TargetIo`].
+pub fn clear(directory: &Path) -> Result<()> {
+    let failed = |error| Failure::target("list", directory, &error);
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            crate::sink::remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Where may be staged, and how much.
 #[derive(Debug, Clone)]
 pub struct Scratch {
@@ -46,7 +65,7 @@ impl Scratch {
     ///
     /// [`Reason::TargetIo`].
     pub fn create(&self, offset: u64) -> Result<Staged> {
-        let path = self.directory.join(format!(".vmdisk-staged-{}", std::process::id()));
+        let path = self.directory.join(format!("{PREFIX}{}", std::process::id()));
         let open = || {
             crate::sink::remove(&path)?;
             File::options()

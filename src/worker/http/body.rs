@@ -185,6 +185,24 @@ pub async fn read_all(object: Object, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The body of an answer of at most `limit` bytes, such as a token service's.
+///
+/// # Errors
+///
+/// [`Reason::BadResponse`] for a longer one, [`Reason::Connection`].
+pub async fn read_limited(mut response: Response, limit: usize) -> Result<Vec<u8>> {
+    let url = response.url().clone();
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| connection(&url, &error))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > limit {
+            let message = format!("{} answers with more than {limit} bytes", redacted(&url));
+            return Err(Failure::new(Reason::BadResponse, message));
+        }
+    }
+    Ok(body)
+}
+
 fn budget(options: &Options) -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_jitter()

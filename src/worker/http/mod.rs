@@ -9,7 +9,7 @@ mod resolver;
 mod status;
 
 pub use authorize::{Anonymous, Authorize, Basic, Bearer};
-pub use body::{Body, read_all};
+pub use body::{Body, read_all, read_limited};
 pub use client::{Client, Options, Request};
 pub use object::{Identity, Object};
-pub use status::refusal;
+pub use status::{element, refusal};

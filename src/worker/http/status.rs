@@ -64,12 +64,8 @@ pub(super) fn passing(reason: Reason) -> bool {
 /// Code and message of an S3 (XML) or registry (JSON) error document; nothing else of it, since S3 repeats what was
 /// signed.
 fn detail(body: &str) -> Option<String> {
-    let element = |name: &str| {
-        let (_, rest) = body.split_once(&format!("<{name}>"))?;
-        Some(rest.split_once("</")?.0.to_owned())
-    };
-    if let Some(code) = element("Code") {
-        return Some(element("Message").map_or(code.clone(), |message| format!("{code}: {message}")));
+    if let Some(code) = element(body, "Code") {
+        return Some(element(body, "Message").map_or(code.clone(), |message| format!("{code}: {message}")));
     }
     let document: serde_json::Value = serde_json::from_str(body).ok()?;
     let error = document.get("errors")?.get(0)?;
@@ -78,6 +74,13 @@ fn detail(body: &str) -> Option<String> {
         (Some(code), Some(message)) => Some(format!("{code}: {message}")),
         (code, message) => code.or(message).map(str::to_owned),
     }
+}
+
+/// The text of the first element of this name in an XML document of AWS, which has neither attributes nor mixed content.
+#[must_use]
+pub fn element(document: &str, name: &str) -> Option<String> {
+    let (_, rest) = document.split_once(&format!("<{name}>"))?;
+    Some(rest.split_once("</")?.0.to_owned())
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3).

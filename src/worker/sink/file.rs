@@ -44,6 +44,7 @@ impl FileTarget {
             // In a volume, a disk that is there is an earlier attempt's whose end nobody saw, or a former claim's:
             // nothing proves which. By hand, it is the user's until the new one is whole.
             remove(&disk)?;
+            crate::staging::clear(&directory)?;
         }
         if resume.is_none() {
             remove(&part)?;

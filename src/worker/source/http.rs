@@ -49,7 +49,11 @@ impl Source for HttpSource {
         // A request of its own would only delay: presigned URLs refuse HEAD, and the GET tells size and ETag as well.
         Ok(Resolved {
             digest: None,
-            blobs: vec![Blob { object: self.object.clone(), expectations: self.expectations.clone() }],
+            blobs: vec![Blob {
+                object: self.object.clone(),
+                expectations: self.expectations.clone(),
+                not_the_disk: None,
+            }],
             container: Container::Plain,
             path: self.path.clone(),
         })

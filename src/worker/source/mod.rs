@@ -43,6 +43,8 @@ pub struct Blob {
     pub object: Object,
     /// What its bytes must hash to.
     pub expectations: Vec<Expectation>,
+    /// Why this blob may not be the one with the disk, though it may hide parts of the others.
+    pub not_the_disk: Option<Failure>,
 }
 
 /// The source that a job or a command line describes; `None` for [`SourceType::Blank`].

@@ -103,7 +103,7 @@ fn a_dirty_volume_ends_with_the_right_disk() {
     server.serve("/d", disk.clone());
     let job = job(&bench, &server, "/d");
     let full = vec![0xff; 500 << 20];
-    for stale in ["disk.img", "disk.img.part"] {
+    for stale in ["disk.img", "disk.img.part", ".vmdisk-staged-1"] {
         std::fs::write(bench.path("target").join(stale), &full).unwrap();
     }
     std::fs::write(

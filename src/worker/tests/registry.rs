@@ -324,3 +324,23 @@ fn what_is_not_there_is_missing_and_what_is_no_reference_is_told() {
     bench.fetch(&registry.url(":none"), &[]).failed(ExitClass::SourceMissing, "NotFound", "404");
     bench.fetch("docker://host/UPPER", &[]).failed(ExitClass::BadJob, "InvalidUrl", "docker://host/repository");
 }
+
+#[test]
+fn a_checksum_is_that_of_the_layer_with_the_disk() {
+    let (bench, registry) = (Bench::new(), Registry::start());
+    let disk = noise(8 * SIZE, 1);
+    let lower = layer(&bench, &[("disk/vm.img", &disk)]);
+    let upper = layer(&bench, &[("etc/motd", b"hello")]);
+    registry.image("2", &[registry.blob(TAR, lower.clone()), registry.blob(TAR, upper.clone())]);
+    let url = registry.url(":2");
+    bench.fetch(&url, &["--checksum", &digest(&lower)]).done();
+    assert_disk(&bench.output(), &disk);
+    std::fs::remove_file(bench.output()).unwrap();
+    let run = bench.fetch(&url, &["--checksum", &digest(&upper)]);
+    let run = run.failed(ExitClass::VerificationFailed, "DigestMismatch", "checksum promises");
+    assert!(run.report.bytes_fetched < (lower.len() + upper.len()) as u64, "told before the download");
+    let sha512 = support::digest(&ring::digest::SHA512, &lower);
+    bench.fetch(&url, &["--checksum", &sha512]).failed(ExitClass::BadJob, "BadJob", "sha256");
+    registry.image("1", &[registry.blob(TAR, lower)]);
+    bench.fetch(&registry.url(":1"), &["--checksum", &sha512]).done();
+}

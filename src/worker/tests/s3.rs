@@ -100,3 +100,29 @@ fn half_a_key_pair_is_named() {
     let run = bench.fetch("s3://b/k", &["--secret-dir", &secret]);
     run.failed(ExitClass::BadJob, "InvalidSecret", "not secretKey");
 }
+
+#[test]
+fn a_pod_s_identity_is_exchanged_for_keys() {
+    let (bench, server, sts) = (Bench::new(), Server::start(), Server::start());
+    let disk = patterned(SIZE);
+    server.serve("/b/k", disk.clone());
+    let answer = "<Credentials><AccessKeyId>TEMP</AccessKeyId><SecretAccessKey>S</SecretAccessKey>\
+        <SessionToken>T</SessionToken><Expiration>2100-01-01T00:00:00Z</Expiration></Credentials>";
+    sts.put("/", Resource { body: answer.into(), ..Resource::default() });
+    std::fs::write(bench.path("token"), "projected").unwrap();
+    let output = bench.output();
+    let arguments =
+        ["fetch", "--json", "--source-type", "s3", "--url", &server.url("/b/k"), "--output", output.to_str().unwrap()];
+    let token = bench.path("token");
+    let environment = [
+        ("AWS_ROLE_ARN", "arn:aws:iam::1:role/images"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap()),
+        ("AWS_ENDPOINT_URL_STS", &sts.url("/")),
+    ];
+    bench.run(&arguments, &environment).done();
+    assert_disk(&bench.output(), &disk);
+    assert_eq!(sts.seen("/").len(), 1, "the keys are kept");
+    let seen = &server.seen("/b/k")[0];
+    assert!(seen.header("authorization").contains("Credential=TEMP/"));
+    assert_eq!(seen.header("x-amz-security-token"), "T");
+}

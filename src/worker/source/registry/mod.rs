@@ -20,7 +20,7 @@ use self::manifest::{Manifest, Next};
 use self::reference::Reference;
 use self::token::RegistryAuth;
 use super::{Blob, Resolved, Secret, Source, checksum};
-use crate::digest::{Algorithm, Digest, Expectation};
+use crate::digest::{Algorithm, Digest, Expectation, mismatch};
 use crate::failure::{Failure, Reason, Result};
 use crate::http::{Authorize, Client, Identity, Object, read_all};
 
@@ -97,13 +97,29 @@ impl RegistrySource {
         Ok((Manifest::parse(&bytes)?, found))
     }
 
-    fn blob(&self, descriptor: &manifest::Descriptor) -> Result<Blob> {
+    /// A blob, one of `layers`. The user's checksum is that of the blob with the disk, and which one that is shows
+    /// only inside; but the manifest promises a digest too, and where the two differ, that blob is not the one.
+    fn blob(&self, descriptor: &manifest::Descriptor, layers: usize) -> Result<Blob> {
         let digest = parse_digest(&descriptor.digest)?;
         let mut object = self.object("blobs", &digest.to_string())?;
         object.identity = Identity::Addressed;
         object.size = Some(descriptor.size);
-        let by_manifest = Expectation { promised_by: "the manifest", digest };
-        Ok(Blob { object, expectations: [Some(by_manifest), self.checksum.clone()].into_iter().flatten().collect() })
+        let mut expectations = vec![Expectation { promised_by: "the manifest", digest: digest.clone() }];
+        let mut not_the_disk = None;
+        match &self.checksum {
+            Some(checksum) if checksum.digest.algorithm() == digest.algorithm() => {
+                not_the_disk = (checksum.digest != digest).then(|| mismatch(&digest, checksum));
+            }
+            Some(checksum) if layers == 1 => expectations.push(checksum.clone()),
+            Some(_) => {
+                return Err(Failure::new(
+                    Reason::BadJob,
+                    "the checksum of an image with several layers must use the hash function of its manifest, sha256",
+                ));
+            }
+            None => {}
+        }
+        Ok(Blob { object, expectations, not_the_disk })
     }
 }
 
@@ -116,7 +132,8 @@ impl Source for RegistrySource {
         for _ in 0..MAX_INDEXES {
             let inner = match manifest.next(manifest::architecture(), self.path.as_deref())? {
                 Next::Blobs(choice) => {
-                    let blobs = choice.blobs.into_iter().map(|blob| self.blob(blob)).collect::<Result<_>>()?;
+                    let layers = choice.blobs.len();
+                    let blobs = choice.blobs.into_iter().map(|blob| self.blob(blob, layers)).collect::<Result<_>>()?;
                     return Ok(Resolved {
                         digest: Some(digest.to_string()),
                         blobs,

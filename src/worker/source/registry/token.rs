@@ -11,7 +11,7 @@ use url::{Origin, Url, form_urlencoded};
 
 use super::credentials::Credentials;
 use crate::failure::{Failure, Reason, Result};
-use crate::http::{Anonymous, Authorize, Basic, Client, Request, refusal};
+use crate::http::{Anonymous, Authorize, Basic, Client, Request, read_limited, refusal};
 
 /// Tokens are a few kilobytes.
 const MAX_TOKEN: usize = 1 << 20;
@@ -94,21 +94,11 @@ impl RegistryAuth {
             request.method = Method::POST;
             request.form = form;
         }
-        let mut response = self.client.send(request).await?;
+        let response = self.client.send(request).await?;
         if !response.status().is_success() {
             return Err(refusal(&url, response).await);
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|_| Failure::new(Reason::Connection, "the connection to the token service broke"))?
-        {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_TOKEN {
-                return Err(bad("answers with more than a token"));
-            }
-        }
+        let body = read_limited(response, MAX_TOKEN).await?;
         let answer: Answer = serde_json::from_slice(&body).map_err(|_| bad("answers with something else"))?;
         bearer(if answer.token.is_empty() { &answer.access_token } else { &answer.token })
     }

@@ -1,15 +1,18 @@
 //! S3 and what speaks its protocol: an HTTP source whose requests are signed (AWS Signature Version 4).
 
+mod credentials;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use object_store::aws::{AwsAuthorizer, AwsCredential};
+use object_store::aws::AwsAuthorizer;
 use object_store::client::{HttpRequest, HttpRequestBody};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::HeaderMap;
 use url::Url;
 use vmdisk_wire::Source as Spec;
 
+use self::credentials::Credentials;
 use super::{Blob, Resolved, Secret, Source, checksum, parse_url};
 use crate::digest::Expectation;
 use crate::failure::{Failure, Reason, Result};
@@ -22,9 +25,6 @@ const DEFAULT_REGION: &str = "us-east-1";
 /// What `SigV4` leaves as it is in a path (RFC 3986 unreserved characters and the slash).
 const KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-const ACCESS_KEY: [&str; 2] = ["accessKeyId", "AWS_ACCESS_KEY_ID"];
-const SECRET_KEY: [&str; 3] = ["secretKey", "secretAccessKey", "AWS_SECRET_ACCESS_KEY"];
-const SESSION_TOKEN: [&str; 2] = ["sessionToken", "AWS_SESSION_TOKEN"];
 const REGION: [&str; 3] = ["region", "AWS_REGION", "AWS_DEFAULT_REGION"];
 const ENDPOINT: [&str; 3] = ["endpoint", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
 
@@ -45,14 +45,12 @@ impl S3Source {
             // The entry s3://bucket allows the bucket at AWS, not whatever server a Secret names.
             client.policy().check_url(&url)?;
         }
-        let authorize: Arc<dyn Authorize> = match settings.credential(secret)? {
+        let region = region(&url, spec.region.as_deref(), &settings);
+        let presigned = url.query_pairs().any(|(name, _)| name.eq_ignore_ascii_case("X-Amz-Signature"));
+        let authorize: Arc<dyn Authorize> = match Credentials::choose(secret, &settings, client, &region)? {
+            Some(credentials) if !presigned => Arc::new(Signed { credentials, region: Mutex::new(region) }),
             // A presigned URL carries its signature with it.
-            _ if url.query_pairs().any(|(name, _)| name.eq_ignore_ascii_case("X-Amz-Signature")) => Arc::new(Anonymous),
-            Some(credential) => {
-                let region = region(&url, spec.region.as_deref(), &settings);
-                Arc::new(Signed { credential, region: Mutex::new(region) })
-            }
-            None => Arc::new(Anonymous),
+            _ => Arc::new(Anonymous),
         };
         Ok(Self {
             object: Object {
@@ -76,7 +74,11 @@ impl Source for S3Source {
     async fn resolve(&self) -> Result<Resolved> {
         Ok(Resolved {
             digest: None,
-            blobs: vec![Blob { object: self.object.clone(), expectations: self.expectations.clone() }],
+            blobs: vec![Blob {
+                object: self.object.clone(),
+                expectations: self.expectations.clone(),
+                not_the_disk: None,
+            }],
             container: Container::Plain,
             path: self.path.clone(),
         })
@@ -87,8 +89,13 @@ impl Source for S3Source {
 struct Settings {
     region: Option<String>,
     endpoint: Option<String>,
-    environment: Option<[String; 2]>,
+    /// The keys of the environment.
+    keys: Option<[String; 2]>,
     session: Option<String>,
+    /// The role of the pod's identity, and the file of its token.
+    identity: Option<[String; 2]>,
+    /// The token service that exchanges it.
+    sts: Option<String>,
 }
 
 impl Settings {
@@ -98,43 +105,16 @@ impl Settings {
                 || keys.iter().filter(|key| key.starts_with("AWS_")).find_map(|key| environment(key));
             secret.get(keys).map(str::to_owned).or_else(from_environment)
         };
+        let both = |first, second| Some([environment(first)?, environment(second)?]);
         Self {
             region: either(&REGION),
             endpoint: either(&ENDPOINT),
-            environment: environment("AWS_ACCESS_KEY_ID")
-                .zip(environment("AWS_SECRET_ACCESS_KEY"))
-                .map(|(key, secret)| [key, secret]),
+            keys: both("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
             session: environment("AWS_SESSION_TOKEN"),
+            identity: both("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+            sts: environment("AWS_ENDPOINT_URL_STS"),
         }
     }
-
-    fn credential(&self, secret: &Secret) -> Result<Option<AwsCredential>> {
-        if let Some((key_id, secret_key)) = secret.pair(&ACCESS_KEY, &SECRET_KEY)? {
-            return credential(key_id, secret_key, secret.get(&SESSION_TOKEN)).map(Some);
-        }
-        if let Some([key_id, secret_key]) = &self.environment {
-            return credential(key_id, secret_key, self.session.as_deref()).map(Some);
-        }
-        if secret.is_empty() {
-            return Ok(None);
-        }
-        Err(Failure::new(
-            Reason::InvalidSecret,
-            "the Secret of an S3 source needs the keys accessKeyId and secretKey, \
-             or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-        ))
-    }
-}
-
-fn credential(key_id: &str, secret_key: &str, token: Option<&str>) -> Result<AwsCredential> {
-    // These two travel in headers.
-    if [Some(key_id), token].into_iter().flatten().any(|value| HeaderValue::from_str(value).is_err()) {
-        return Err(Failure::new(
-            Reason::InvalidSecret,
-            "the S3 access key or session token holds characters that no HTTP header may hold",
-        ));
-    }
-    Ok(AwsCredential { key_id: key_id.to_owned(), secret_key: secret_key.to_owned(), token: token.map(str::to_owned) })
 }
 
 /// The URL of the object, and whether it lies at an endpoint that Secret or environment name.
@@ -184,7 +164,7 @@ fn region(url: &Url, region: Option<&str>, settings: &Settings) -> String {
 
 /// Signs requests.
 struct Signed {
-    credential: AwsCredential,
+    credentials: Credentials,
     region: Mutex<String>,
 }
 
@@ -205,7 +185,8 @@ impl Authorize for Signed {
         *signed.method_mut() = request.method().clone();
         *signed.uri_mut() = request.url().as_str().parse().map_err(|error| failed(&error))?;
         let region = self.region();
-        AwsAuthorizer::new(&self.credential, "s3", &region)
+        let credential = self.credentials.current().await?;
+        AwsAuthorizer::new(&credential, "s3", &region)
             .try_authorize(&mut signed, None)
             .map_err(|error| failed(&error))?;
         for (name, value) in signed.headers() {
@@ -227,5 +208,5 @@ impl Authorize for Signed {
 }
 
 #[cfg(test)]
-#[path = "s3_tests.rs"]
+#[path = "tests.rs"]
 mod tests;

@@ -52,22 +52,3 @@ fn the_region_is_the_host_s_then_the_user_s() {
     assert_eq!(region(&url, None, &settings(&Secret::default(), &environment)), "env-1");
     assert_eq!(region(&url, None, &settings(&Secret::default(), &[])), DEFAULT_REGION);
 }
-
-#[test]
-fn credentials_come_from_the_secret_then_from_the_environment() {
-    let environment = [("AWS_ACCESS_KEY_ID", "E"), ("AWS_SECRET_ACCESS_KEY", "S"), ("AWS_SESSION_TOKEN", "T")];
-    let keys = |secret: &Secret, environment: &[(&str, &str)]| {
-        let credential = settings(secret, environment).credential(secret).unwrap();
-        credential.map(|credential| (credential.key_id, credential.token))
-    };
-    let ours = Secret::from([("accessKeyId", "A"), ("secretKey", "S")]);
-    assert_eq!(keys(&ours, &environment), Some(("A".into(), None)), "tokens of others are not mixed in");
-    let theirs = Secret::from([("AWS_ACCESS_KEY_ID", "B"), ("AWS_SECRET_ACCESS_KEY", "S"), ("AWS_SESSION_TOKEN", "t")]);
-    assert_eq!(keys(&theirs, &[]), Some(("B".into(), Some("t".into()))));
-    assert_eq!(keys(&Secret::default(), &environment), Some(("E".into(), Some("T".into()))));
-    assert_eq!(keys(&Secret::default(), &[]), None);
-    let foreign = Secret::from([("token", "t")]);
-    assert!(settings(&foreign, &[]).credential(&foreign).is_err());
-    let hostile = Secret::from([("accessKeyId", "A\nB"), ("secretKey", "S")]);
-    assert!(settings(&hostile, &[]).credential(&hostile).is_err(), "no header injection");
-}
