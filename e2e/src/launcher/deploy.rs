@@ -79,7 +79,7 @@ fn image(
 /// A kustomization of the checkout's own that names these images. Below the checkout, because kustomize wants relative
 /// paths.
 fn overlay(instance: &Instance, images: &[String]) -> Result<PathBuf> {
-    let dir = instance.checkout().join("target/cluster/deploy");
+    let dir = instance.checkout().join("target/cluster/deploy").join(instance.name());
     let names: Vec<serde_json::Value> = images
         .iter()
         .filter_map(|image| {
@@ -92,7 +92,7 @@ fn overlay(instance: &Instance, images: &[String]) -> Result<PathBuf> {
     let kustomization = serde_json::json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": ["../../../manifests/default"],
+        "resources": ["../../../../manifests/default"],
         "configurations": [fields],
         "images": names,
     });
