@@ -50,7 +50,7 @@ where
                 let patch = build::rebind(keys, claim_ref, &volume, &from, observed.now);
                 self.patch_volume(&volume, patch).await.trying("hand the volume over to the claim")
             }
-            Write::Unpin(node) => {
+            Write::Unpin { node, prime } => {
                 let Some(claim) = &observed.claim else { return Ok(Applied::Stale) };
                 tracing::info!(node, "taking the selected node off the claim");
                 let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &claim_ref.namespace);
@@ -58,7 +58,10 @@ where
                 api.patch(&claim_ref.name, &self.patch_params(), &patch)
                     .await
                     .trying("take the selected node off the claim")?;
-                Ok(Applied::Done)
+                match prime {
+                    Some(prime) => self.delete_prime(&prime).await,
+                    None => Ok(Applied::Done),
+                }
             }
         }
     }

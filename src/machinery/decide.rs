@@ -74,8 +74,13 @@ pub(crate) enum Write {
     Reclaim(Arc<PersistentVolume>),
     /// Hand the volume over to the claim.
     Rebind(Arc<PersistentVolume>),
-    /// Take this node off the claim, so that the scheduler chooses again.
-    Unpin(String),
+    /// Take this node off the claim, so that the scheduler chooses again, and delete the prime that was made for it. Both
+    /// in one pass: a scheduler that is faster than the next one may choose the same node again, and only the prime
+    /// remembers that the first choice failed.
+    Unpin {
+        node: String,
+        prime: Option<Arc<PersistentVolumeClaim>>,
+    },
 }
 
 /// What [`Step::Inspect`] saw, all of it read from the API server at that moment.
@@ -295,7 +300,8 @@ pub(crate) fn after_cleanup<S>(observed: &Observed<S>, ending: Ending, answer: C
         return Step::Rest(Wait { notice, at_most: wait.at_most });
     }
     if let Some(node) = ending.unpin {
-        return Step::Write(Write::Unpin(node));
+        let prime = observed.prime.clone().filter(|prime| !is_going(&prime.metadata));
+        return Step::Write(Write::Unpin { node, prime });
     }
     if ending.prime == Remains::Kept {
         return Step::Rest(ending.wait);

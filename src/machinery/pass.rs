@@ -75,7 +75,9 @@ impl<P: Populator> Passes<P> {
                     let mut node = None;
                     match &write {
                         Write::CreatePrime { node: wanted, .. } => node.clone_from(wanted),
-                        Write::DeletePrime(prime) if volume_name(prime).is_none() => {
+                        Write::DeletePrime(prime) | Write::Unpin { prime: Some(prime), .. }
+                            if volume_name(prime).is_none() =>
+                        {
                             self.retired.add(claim_ref, namespace(&prime.metadata));
                         }
                         _ => {}

@@ -132,8 +132,6 @@ fn key_of(resource: &str, object: &Value) -> Key {
 /// What of the real API server's care a seeded bug leaves out.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Laxity {
-    /// Preconditions are not looked at, as if none had been sent.
-    pub(crate) ignores_preconditions: bool,
     /// Reads are answered with what the watches have reported, as if they had been made from a cache.
     pub(crate) reads_are_stale: bool,
 }
@@ -172,7 +170,7 @@ fn answer(store: &mut Store, laxity: Laxity, request: &Request<Body>, body: &[u8
     let expected = if request.method() == Method::DELETE { &body["preconditions"] } else { &body["metadata"] };
     for field in ["uid", "resourceVersion"] {
         let (wanted, found) = (&expected[field], &current["metadata"][field]);
-        if !laxity.ignores_preconditions && wanted.is_string() && wanted != found {
+        if wanted.is_string() && wanted != found {
             return Err(Refusal(StatusCode::CONFLICT, "Conflict", format!("{field} is {found}, not {wanted}")));
         }
     }

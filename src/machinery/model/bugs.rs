@@ -20,7 +20,7 @@ pub(crate) struct Bug {
     pub(crate) tamper: Option<Tamper>,
 }
 
-const STRICT: Laxity = Laxity { ignores_preconditions: false, reads_are_stale: false };
+const STRICT: Laxity = Laxity { reads_are_stale: false };
 
 const fn wrong_step(name: &'static str, tamper: Tamper) -> Bug {
     Bug { name, laxity: STRICT, tamper: Some(tamper) }
@@ -30,15 +30,10 @@ fn rest() -> Step {
     Step::Rest(Wait::default())
 }
 
-pub(crate) const BUGS: [Bug; 13] = [
-    Bug {
-        name: "writes carry no precondition",
-        laxity: Laxity { ignores_preconditions: true, ..STRICT },
-        tamper: None,
-    },
+pub(crate) const BUGS: [Bug; 12] = [
     Bug {
         name: "what is read live elsewhere is read from the caches",
-        laxity: Laxity { reads_are_stale: true, ..STRICT },
+        laxity: Laxity { reads_are_stale: true },
         tamper: None,
     },
     wrong_step("the volume is handed over as soon as it is there", |observed, step| {
@@ -71,7 +66,7 @@ pub(crate) const BUGS: [Bug; 13] = [
         step => step,
     }),
     wrong_step("the claim keeps the node that will not do", |_, step| match step {
-        Step::Write(Write::Unpin(_)) => rest(),
+        Step::Write(Write::Unpin { .. }) => rest(),
         step => step,
     }),
     wrong_step("a class that retains is not looked at", |observed, step| match (step, &observed.prime) {

@@ -47,13 +47,13 @@ const PATIENCE: usize = 100;
 /// One thing that happens.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
-    /// Everybody does what is due, undisturbed.
-    Round,
+    /// Everybody does what is due, undisturbed; but one watch may lag behind.
+    Round(Option<&'static str>),
     Move(Move),
     /// A pass over one of the claims that ever were, and what others do before each of its requests.
     Pass {
         claim: usize,
-        meanwhile: Vec<Option<Move>>,
+        meanwhile: Vec<Vec<Move>>,
     },
     /// The process starts anew, with nothing in memory.
     Restart,
@@ -96,7 +96,7 @@ impl Watches {
 pub(crate) struct Harness {
     world: Arc<Mutex<World>>,
     watches: Arc<Watches>,
-    meanwhile: Arc<Mutex<VecDeque<Option<Move>>>>,
+    meanwhile: Arc<Mutex<VecDeque<Vec<Move>>>>,
     passes: Passes<ModelPopulator>,
     sweep: Sweep,
     client: Client,
@@ -160,11 +160,11 @@ impl Harness {
 
     pub(crate) async fn act(&mut self, action: &Action) -> Result<(), String> {
         match action {
-            Action::Round => self.round().await?,
+            Action::Round(lagging) => self.round(*lagging).await?,
             Action::Move(step) => self.step(*step).await,
             Action::Pass { claim, meanwhile } => {
                 if let Some(claim) = self.ever.get(claim % self.ever.len().max(1)).cloned() {
-                    self.meanwhile.lock().unwrap().extend(meanwhile.iter().copied());
+                    self.meanwhile.lock().unwrap().extend(meanwhile.iter().cloned());
                     self.pass(&claim).await;
                     self.meanwhile.lock().unwrap().clear();
                 }
@@ -203,8 +203,8 @@ impl Harness {
         }
     }
 
-    async fn round(&mut self) -> Result<(), String> {
-        for resource in WATCHED {
+    async fn round(&mut self, lagging: Option<&str>) -> Result<(), String> {
+        for resource in WATCHED.into_iter().filter(|resource| lagging != Some(*resource)) {
             while self.watches.report(&self.world, resource).await {}
         }
         let woken = std::mem::take(&mut *self.watches.woken.lock().unwrap());
@@ -228,7 +228,7 @@ impl Harness {
             if round % 5 == 4 || quiet > 0 {
                 self.watches.woken.lock().unwrap().extend(self.ever.iter().cloned());
             }
-            self.round().await?;
+            self.round(None).await?;
             self.sweep.reclaim_orphans().await.map_err(|error| error.to_string())?;
             let after = self.world().store.objects.clone();
             quiet = if without_events(&before) == without_events(&after) { quiet + 1 } else { 0 };
@@ -244,6 +244,12 @@ impl Harness {
         let world = self.world();
         if let Some(broken) = world.broken.first() {
             return Err(broken.clone());
+        }
+        for name in &world.kept {
+            let volume = world.store.objects.get(&crate::model::api::key(VOLUMES, "", name));
+            if volume.is_none_or(|volume| volume["spec"]["persistentVolumeReclaimPolicy"] != "Retain") {
+                return Err(format!("volume {name} was its user's to keep, and is now {volume:?}"));
+            }
         }
         for (key, claim) in world.claims() {
             let uid = &claim["metadata"]["uid"];
@@ -332,13 +338,14 @@ impl Harness {
             .filter(|((resource, ..), _)| matches!(resource.as_str(), CLAIMS | PODS | VOLUMES));
         let lines = lines.map(|((_, namespace, name), object)| {
             format!(
-                "\n  {namespace}/{name} uid={} going={} phase={} volume={} claimRef={} policy={}",
+                "\n  {namespace}/{name} uid={} going={} phase={} volume={} claimRef={} policy={} annotations={}",
                 object["metadata"]["uid"],
                 object["metadata"]["deletionTimestamp"].is_string(),
                 object["status"]["phase"],
                 object["spec"]["volumeName"],
                 object["spec"]["claimRef"]["uid"],
                 object["spec"]["persistentVolumeReclaimPolicy"],
+                object["metadata"]["annotations"],
             )
         });
         lines.collect()
@@ -385,18 +392,18 @@ where
 }
 
 /// A client whose requests end in the model, and before each of which somebody else may act.
-fn client(world: &Arc<Mutex<World>>, watches: &Arc<Watches>, meanwhile: &Arc<Mutex<VecDeque<Option<Move>>>>) -> Client {
+fn client(world: &Arc<Mutex<World>>, watches: &Arc<Watches>, meanwhile: &Arc<Mutex<VecDeque<Vec<Move>>>>) -> Client {
     let (world, watches, meanwhile) = (Arc::clone(world), Arc::clone(watches), Arc::clone(meanwhile));
     let service = tower::service_fn(move |request: Request<Body>| {
         let (world, watches, meanwhile) = (Arc::clone(&world), Arc::clone(&watches), Arc::clone(&meanwhile));
         async move {
-            let next = meanwhile.lock().unwrap().pop_front().flatten();
-            match next {
-                Some(Move::Report(resource)) => {
+            let next = meanwhile.lock().unwrap().pop_front().unwrap_or_default();
+            for step in next {
+                if let Move::Report(resource) = step {
                     watches.report(&world, resource).await;
+                } else {
+                    world.lock().unwrap().apply(step);
                 }
-                Some(step) => world.lock().unwrap().apply(step),
-                None => {}
             }
             let (parts, body) = request.into_parts();
             let body = body.collect_bytes().await.unwrap();

@@ -84,6 +84,8 @@ pub(crate) struct World {
     pub(crate) broken: Vec<String>,
     /// The claims whose primes a user took away, perhaps before anybody knew of their volumes.
     pub(crate) robbed: BTreeSet<String>,
+    /// Volumes that a claim was bound to and that its class keeps.
+    pub(crate) kept: BTreeSet<String>,
     shrink: bool,
     serial: usize,
 }
@@ -286,13 +288,21 @@ impl World {
             let found = self.store.objects.get(&claim).filter(|found| reference["uid"] == uid(found)).cloned();
             let deletes = volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete";
             match found {
-                None if deletes => self.store.remove(&name),
+                // What is being reclaimed is wiped first, and whoever comes then comes too late.
+                _ if deletes && volume["status"]["phase"] == "Released" => self.store.remove(&name),
+                None if deletes => {
+                    self.disks.entry(name.2.clone()).and_modify(|disk| *disk = Disk::default());
+                    self.store.edit(&name, |volume| volume["status"]["phase"] = json!("Released"));
+                }
                 None => self.store.edit(&name, |volume| volume["status"]["phase"] = json!("Released")),
                 Some(found) => {
                     let bound_to = text(&found["spec"]["volumeName"], "");
                     // Not while it goes; and a prime's own wish for a size is the claim's, so a small volume binds it.
                     let fits = !is_claim(&found) || volume["spec"]["capacity"]["storage"] == "1Gi";
                     if bound_to.is_empty() && fits && !is_going(&found) {
+                        if is_claim(&found) && !deletes {
+                            self.kept.insert(name.2.clone());
+                        }
                         self.store.edit(&claim, |claim| {
                             claim["spec"]["volumeName"] = json!(name.2);
                             claim["status"] = json!({"phase": "Bound"});
