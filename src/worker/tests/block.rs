@@ -7,7 +7,7 @@ use std::process::Command;
 use vmdisk_wire::{ExitClass, Job, Limits, Operation, SCHEMA_VERSION, Source, SourceType, Target, TargetKind};
 
 use crate::server::{Fault, Resource, Server};
-use crate::support::{Bench, patterned, run};
+use crate::support::{Bench, is_zero, patterned, run};
 
 /// A loop device; it goes with the value.
 struct Loop {
@@ -68,10 +68,8 @@ fn job(server: &Server, path: &str, device: &Path) -> Job {
 #[track_caller]
 fn assert_device(device: &Loop, disk: &[u8]) {
     let found = device.content();
-    let differing = found.iter().zip(disk).position(|(a, b)| a != b);
-    assert_eq!(differing, None, "first difference");
-    let dirt = found[disk.len()..].iter().position(|byte| *byte != 0);
-    assert_eq!(dirt, None, "zeros behind the image");
+    assert!(found[..disk.len()] == *disk, "the image");
+    assert!(is_zero(&found[disk.len()..]), "zeros behind the image");
 }
 
 #[test]
