@@ -366,3 +366,7 @@ pub(crate) fn hand_over<S>(observed: &Observed<S>, seen: &Inspection) -> Step {
     }
     Step::Write(Write::Rebind(Arc::new(volume.clone())))
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

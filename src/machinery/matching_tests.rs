@@ -12,9 +12,11 @@ fn volume() -> Value {
                     "volumeMode": "Filesystem", "volumeAttributesClassName": "gold"}})
 }
 
+type Case = (&'static str, fn(&mut Value, &mut Value), Option<&'static str>);
+
 #[test]
 fn says_what_keeps_them_apart() {
-    let cases: [(&str, fn(&mut Value, &mut Value), Option<&str>); 8] = [
+    let cases: [Case; 8] = [
         ("the same, written differently", |_, _| (), None),
         ("more than enough", |volume, _| volume["spec"]["capacity"]["storage"] = json!("2Gi"), None),
         ("too small", |volume, _| volume["spec"]["capacity"]["storage"] = json!("1023Mi"), Some("it has 1023Mi")),

@@ -21,6 +21,10 @@ const OVERTAKEN: Duration = Duration::from_secs(1);
 /// How soon to try again for a prime's name that a foreign object has.
 const NAME_TAKEN: Duration = Duration::from_secs(30);
 
+/// Replaces a decided step by a wrong one.
+#[cfg(test)]
+pub(crate) type Tamper<S> = fn(&Observed<S>, Step) -> Step;
+
 /// What every pass needs.
 pub(crate) struct Passes<P: Populator> {
     pub(crate) observer: Observer<P::Source>,
@@ -30,7 +34,7 @@ pub(crate) struct Passes<P: Populator> {
     pub(crate) retired: Arc<Retired>,
     /// A bug to be found by the tests.
     #[cfg(test)]
-    pub(crate) tamper: Option<fn(&Observed<P::Source>, Step) -> Step>,
+    pub(crate) tamper: Option<Tamper<P::Source>>,
 }
 
 impl<P: Populator> Passes<P> {

@@ -23,9 +23,11 @@ fn verdict(claim: Value, class: Option<Value>, has_driver: bool, crosses: bool) 
     check(&from_value(claim).unwrap(), &class, crosses).map_or_else(|notice| notice.reason, |()| "fine")
 }
 
+type Case = (&'static str, fn(&mut Value), &'static str);
+
 #[test]
 fn judges_claims() {
-    let cases: [(&str, fn(&mut Value), &str); 8] = [
+    let cases: [Case; 8] = [
         ("an ordinary claim", |_| (), "fine"),
         ("no class yet", |claim| claim["spec"]["storageClassName"] = Value::Null, "StorageClassMissing"),
         ("a static claim", |claim| claim["spec"]["storageClassName"] = json!(""), "StorageClassMissing"),

@@ -10,9 +10,11 @@ fn volume() -> Value {
     })
 }
 
+type Case = (&'static str, fn(&mut Value), bool);
+
 #[test]
 fn an_orphan_is_released_and_retained_and_was_made_for_a_prime() {
-    let cases: [(&str, fn(&mut Value), bool); 6] = [
+    let cases: [Case; 6] = [
         ("an orphan", |_| (), true),
         ("in use", |volume| volume["status"]["phase"] = json!("Bound"), false),
         ("going by itself", |volume| volume["spec"]["persistentVolumeReclaimPolicy"] = json!("Delete"), false),

@@ -6,12 +6,11 @@ use crate::{
     Cause,
     decide::{Step, Write},
     model::{api::Laxity, populator::Source},
-    observed::{Observed, PrimeVolume, is_going},
+    observed::{PrimeVolume, is_going},
     populator::Wait,
 };
 
-/// Replaces a decided step by a wrong one.
-pub(crate) type Tamper = fn(&Observed<Source>, Step) -> Step;
+pub(crate) type Tamper = crate::pass::Tamper<Source>;
 
 /// One way to get it wrong.
 pub(crate) struct Bug {

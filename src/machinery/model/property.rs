@@ -8,7 +8,7 @@ use proptest::{
 use crate::model::{
     api::Laxity,
     bugs::{BUGS, Tamper},
-    harness::{Action, Harness, WATCHED},
+    harness::{Action, Harness, PROVISIONER, WATCHED},
     world::{Move, WANTED},
 };
 
@@ -35,7 +35,7 @@ fn trouble() -> impl Strategy<Value = Move> {
         1 => Just(Move::DeleteWorker),
         1 => Just(Move::DeleteVolume),
         1 => Just(Move::FailWorker),
-        1 => Just(Move::StripNode),
+        2 => Just(Move::StripNode),
         1 => (0..2usize).prop_map(Move::Cordon),
         1 => Just(Move::Uncordon),
         1 => Just(Move::ToggleSource),
@@ -43,6 +43,10 @@ fn trouble() -> impl Strategy<Value = Move> {
         1 => Just(Move::ToggleQuota),
         1 => Just(Move::Shrink),
     ]
+}
+
+fn lagging() -> impl Strategy<Value = Option<&'static str>> {
+    proptest::option::of(prop_oneof![proptest::sample::select(WATCHED.to_vec()), Just(PROVISIONER)])
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -56,7 +60,7 @@ fn action() -> impl Strategy<Value = Action> {
         // Between the passes only: what a stranger writes between the last look and the swap, nobody can see.
         1 => Just(Action::Move(Move::Intrude)),
         1 => Just(Action::Restart),
-        4 => proptest::option::of(proptest::sample::select(WATCHED.to_vec())).prop_map(Action::Round),
+        4 => lagging().prop_map(Action::Round),
     ]
 }
 
@@ -99,8 +103,8 @@ fn converges_and_breaks_no_promise_whatever_happens() {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400);
     match search(cases, 2_000, Laxity::default(), None) {
         Err(TestError::Fail(reason, script)) => {
-            let script: String = script.iter().map(|action| format!("\n  {action:?}")).collect();
-            panic!("{reason}\nafter{script}");
+            let script: Vec<_> = script.iter().map(|action| format!("{action:?}")).collect();
+            panic!("{reason}\nafter\n  {}", script.join("\n  "));
         }
         result => result.unwrap(),
     }

@@ -1,0 +1,517 @@
+//! Every state a claim's world can be in, and the one step that follows.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::{Value, from_value, json};
+
+use super::*;
+use crate::{
+    names::Keys,
+    observed::{Class, Node},
+    populator::ClaimRef,
+};
+
+/// A world in which everything is well: a live claim of an ordinary class, a prime that is bound, no worker yet.
+struct World {
+    claim: Value,
+    prime: Value,
+    volume: Value,
+    class: Value,
+    workers: Value,
+    source: Source<ConfigMap>,
+    source_namespace: &'static str,
+    node: Node,
+    in_flight: bool,
+    now: &'static str,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            claim: json!({
+                "metadata": {"namespace": "labs", "name": "disk", "uid": "c1", "resourceVersion": "1"},
+                "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "gp3",
+                         "dataSourceRef": {"kind": "ConfigMap", "name": "image"},
+                         "resources": {"requests": {"storage": "1Gi"}}},
+                "status": {"phase": "Pending"},
+            }),
+            prime: json!({
+                "metadata": {"namespace": "labs", "name": "prime-c1", "uid": "p1"},
+                "spec": {"volumeName": "pv-1"}, "status": {"phase": "Bound"},
+            }),
+            volume: json!({
+                "metadata": {"name": "pv-1", "uid": "v1", "resourceVersion": "2"},
+                "spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
+                         "claimRef": {"namespace": "labs", "name": "prime-c1", "uid": "p1"},
+                         "persistentVolumeReclaimPolicy": "Delete"},
+            }),
+            class: json!({"metadata": {"name": "gp3"}, "provisioner": "ebs.csi.aws.com",
+                          "volumeBindingMode": "Immediate"}),
+            workers: json!([]),
+            source: Source::Found(Arc::new(ConfigMap::default())),
+            source_namespace: "labs",
+            node: Node::Unread,
+            in_flight: false,
+            now: "2026-11-21T04:00:00Z",
+        }
+    }
+
+    /// Before anything was made.
+    fn fresh() -> Self {
+        Self { prime: Value::Null, volume: Value::Null, ..Self::new() }
+    }
+
+    /// The prime waits for its volume.
+    fn provisioning() -> Self {
+        let mut world = Self { volume: Value::Null, ..Self::new() };
+        world.prime["spec"] = json!({});
+        world.prime["status"]["phase"] = json!("Pending");
+        world
+    }
+
+    /// After the swap, a minute before `now`.
+    fn rebound() -> Self {
+        let mut world = Self::new();
+        world.volume["spec"]["claimRef"] = json!({"namespace": "labs", "name": "disk", "uid": "c1"});
+        world.volume["metadata"]["annotations"] = json!({"pelotech.ot/rebound-at": "2026-11-21T03:59:00Z"});
+        world
+    }
+
+    fn bound() -> Self {
+        let mut world = Self::rebound();
+        world.claim["spec"]["volumeName"] = json!("pv-1");
+        world.claim["status"]["phase"] = json!("Bound");
+        world
+    }
+
+    /// A claim that waits for its consumer, which is on node-1.
+    fn placed(mut self) -> Self {
+        self.class["volumeBindingMode"] = json!("WaitForFirstConsumer");
+        let selected = "volume.kubernetes.io/selected-node";
+        self.claim["metadata"]["annotations"] = json!({selected: "node-1"});
+        if self.prime.is_object() {
+            self.prime["metadata"]["annotations"] = json!({selected: "node-1", "pelotech.ot/selected-node": "node-1"});
+        }
+        self.node = Node::Usable;
+        self
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    fn observed(self) -> Observed<ConfigMap> {
+        fn some<T: serde::de::DeserializeOwned>(value: Value) -> Option<Arc<T>> {
+            (!value.is_null()).then(|| Arc::new(from_value(value).unwrap()))
+        }
+        let workers: Vec<_> = self.workers.as_array().unwrap().clone();
+        Observed {
+            now: self.now.parse().unwrap(),
+            keys: Arc::new(Keys::new("pelotech.ot", "image-namespace")),
+            bind_deadline: Duration::from_mins(2),
+            claim_ref: ClaimRef { namespace: "labs".into(), name: "disk".into(), uid: "c1".into() },
+            claim: some(self.claim),
+            prime: some(self.prime),
+            volumes: some(self.volume).into_iter().collect(),
+            workers: workers.into_iter().map(|pod| Arc::new(from_value(pod).unwrap())).collect(),
+            in_flight: self.in_flight,
+            source_namespace: self.source_namespace.into(),
+            source: self.source,
+            class: some(self.class).map_or(Class::Missing, |class| Class::Found { class, has_driver: true }),
+            node: self.node,
+        }
+    }
+}
+
+fn going(object: &mut Value) {
+    object["metadata"]["deletionTimestamp"] = json!("2026-11-21T03:00:00Z");
+}
+
+fn retained(world: &mut World) {
+    world.volume["spec"]["persistentVolumeReclaimPolicy"] = json!("Retain");
+}
+
+/// A step in a few words, so that a table of them can be read.
+fn words(step: &Step) -> String {
+    let wait = |wait: &Wait| {
+        let notice = wait.notice.as_ref().map(|notice| format!(" {}", notice.reason)).unwrap_or_default();
+        let at_most = wait.at_most.map(|at_most| format!(" {}s", at_most.as_secs())).unwrap_or_default();
+        format!("{notice}{at_most}")
+    };
+    match step {
+        Step::Rest(rest) => format!("rest{}", wait(rest)),
+        Step::Populate(node) => format!("populate {}", node.as_deref().unwrap_or("anywhere")),
+        Step::Complete(node) => format!("complete {}", node.as_deref().unwrap_or("anywhere")),
+        Step::Inspect => "inspect".into(),
+        Step::Tell(notice, next) => format!("say {}, {}", notice.reason, words(next)),
+        Step::Cleanup(ending) => {
+            let unpin = ending.unpin.as_ref().map(|node| format!(" unpin {node}")).unwrap_or_default();
+            let kept = if ending.prime == Remains::Kept { " keep" } else { "" };
+            format!("clean up {:?}{unpin}{kept}{}", ending.cause, wait(&ending.wait))
+        }
+        Step::Write(Write::CreatePrime { node, .. }) => {
+            format!("create prime {}", node.as_deref().unwrap_or("anywhere"))
+        }
+        Step::Write(Write::DeletePrime(_)) => "delete prime".into(),
+        Step::Write(Write::Reclaim(_)) => "reclaim".into(),
+        Step::Write(Write::Rebind(_)) => "rebind".into(),
+        Step::Write(Write::Unpin { node, prime }) => {
+            format!("unpin {node}{}", if prime.is_some() { " and delete prime" } else { "" })
+        }
+    }
+}
+
+fn check(cases: impl IntoIterator<Item = (&'static str, World, &'static str)>) {
+    for (case, world, expected) in cases {
+        assert_eq!(words(&decide(&world.observed())), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_claim_that_is_gone_is_cleaned_up_whatever_else_is_the_case() {
+    let refused = || Source::Refused(notices::no_storage_class());
+    check([
+        ("gone", World::new().with(|world| world.claim = Value::Null), "clean up Gone"),
+        ("gone with everything", World::fresh().with(|world| world.claim = Value::Null), "clean up Gone"),
+        ("going", World::new().with(|world| going(&mut world.claim)), "clean up Gone"),
+        ("going after the swap", World::rebound().with(|world| going(&mut world.claim)), "clean up Gone"),
+        (
+            "going, without source, class and node",
+            World::new().placed().with(|world| {
+                going(&mut world.claim);
+                world.source = refused();
+                world.class = Value::Null;
+                world.node = Node::Gone;
+            }),
+            "clean up Gone",
+        ),
+    ]);
+}
+
+#[test]
+fn a_claim_that_has_a_volume_gets_no_other() {
+    let elsewhere = |world: World| {
+        world.with(|world| {
+            world.claim["spec"]["volumeName"] = json!("pv-other");
+            world.claim["status"]["phase"] = json!("Bound");
+        })
+    };
+    check([
+        ("bound to ours", World::bound(), "clean up Bound PopulatorFinished"),
+        ("bound to ours, prime going", World::bound().with(|world| going(&mut world.prime)), "clean up Bound"),
+        ("bound to ours, long ago", World::bound().with(|world| world.prime = Value::Null), "clean up Bound"),
+        (
+            "named, not bound yet",
+            World::bound().with(|world| world.claim["status"]["phase"] = json!("Pending")),
+            "rest 60s",
+        ),
+        ("bound elsewhere", elsewhere(World::new()), "clean up Elsewhere BoundElsewhere"),
+        ("bound elsewhere after the swap", elsewhere(World::rebound()), "clean up Elsewhere BoundElsewhere"),
+        ("bound elsewhere before our time", elsewhere(World::fresh()), "clean up Elsewhere"),
+        (
+            "bound elsewhere while it was queued",
+            elsewhere(World::fresh()).with(|world| world.in_flight = true),
+            "clean up Elsewhere BoundElsewhere",
+        ),
+        (
+            "bound to a volume that was never handed over",
+            World::bound().with(|world| world.volume["metadata"]["annotations"] = Value::Null),
+            "clean up Elsewhere BoundElsewhere",
+        ),
+    ]);
+}
+
+#[test]
+fn a_volume_that_was_handed_over_is_waited_for_and_never_replaced() {
+    check([
+        ("with its prime", World::rebound(), "rest 60s"),
+        ("without its prime", World::rebound().with(|world| world.prime = Value::Null), "rest 60s"),
+        (
+            "without source and class",
+            World::rebound().with(|world| {
+                world.source = Source::Refused(notices::no_storage_class());
+                world.class = Value::Null;
+            }),
+            "rest 60s",
+        ),
+        (
+            "after the deadline",
+            World::rebound().with(|world| world.now = "2026-11-21T04:01:00Z"),
+            "rest BindDeadlineExceeded",
+        ),
+        (
+            "if it does not say since when",
+            World::rebound().with(|world| world.volume["metadata"]["annotations"] = json!({})),
+            "rest 120s",
+        ),
+    ]);
+}
+
+#[test]
+fn a_claim_that_may_not_be_filled_is_refused() {
+    check([
+        (
+            "no source",
+            World::fresh().with(|world| world.source = Source::Refused(notices::source_not_found("K", "n", "x"))),
+            "clean up Refused PopulatorDataSourceNotFound",
+        ),
+        (
+            "the source vanished meanwhile",
+            World::new().with(|world| world.source = Source::Refused(notices::source_not_found("K", "n", "x"))),
+            "clean up Refused PopulatorDataSourceNotFound",
+        ),
+        (
+            "no grant",
+            World::fresh().with(|world| world.source = Source::Refused(notices::not_granted("K", "n", "x", "y"))),
+            "clean up Refused ReferenceNotGranted",
+        ),
+        ("no class", World::fresh().with(|world| world.class = Value::Null), "clean up Refused StorageClassNotFound"),
+        ("the class vanished meanwhile", World::new().with(|world| world.class = Value::Null), "populate anywhere"),
+    ]);
+}
+
+#[test]
+fn what_is_worthless_goes() {
+    let worker = json!([{"metadata": {"name": "populate-c1"}}]);
+    let other = json!([{"metadata": {"name": "inspect-c1"}}]);
+    check([
+        ("the prime goes", World::new().with(|world| going(&mut world.prime)), "clean up Discarded"),
+        ("the volume vanished", World::new().with(|world| world.volume = Value::Null), "say VolumeLost, delete prime"),
+        ("the volume goes", World::new().with(|world| going(&mut world.volume)), "say VolumeLost, delete prime"),
+        (
+            "the volume is somebody else's",
+            World::new().with(|world| world.volume["spec"]["claimRef"]["uid"] = json!("x")),
+            "say VolumeLost, delete prime",
+        ),
+        (
+            "the prime is lost",
+            World::new().with(|world| world.prime["status"]["phase"] = json!("Lost")),
+            "say VolumeLost, delete prime",
+        ),
+        (
+            "the prime is lost, and its class retains",
+            World::new().with(retained).with(|world| world.prime["status"]["phase"] = json!("Lost")),
+            "say VolumeLost, reclaim",
+        ),
+        ("the source is elsewhere now", World::new().with(|world| world.source_namespace = "images"), "delete prime"),
+        (
+            "a worker outlived its prime",
+            World::fresh().with(|world| world.workers = worker.clone()),
+            "clean up Discarded",
+        ),
+        ("a helper came before the prime", World::fresh().with(|world| world.workers = other), "populate anywhere"),
+        (
+            "the volume does not match",
+            World::new().with(|world| world.volume["spec"]["capacity"]["storage"] = json!("1Mi")),
+            "clean up Discarded keep VolumeMismatch",
+        ),
+    ]);
+}
+
+#[test]
+fn a_claim_is_filled_where_its_consumer_will_be() {
+    let immediately = |world: &mut World| {
+        world.claim["metadata"]["annotations"]["pelotech.ot/bind-immediately"] = json!("true");
+    };
+    let stripped = |world: &mut World| {
+        world.prime["metadata"]["annotations"] = json!({"pelotech.ot/selected-node": "node-1"});
+    };
+    let elsewhere = |world: &mut World| {
+        world.claim["metadata"]["annotations"] = json!({"volume.kubernetes.io/selected-node": "node-2"});
+    };
+    check([
+        ("anywhere", World::fresh(), "populate anywhere"),
+        ("anywhere, bound", World::new(), "populate anywhere"),
+        ("on its node", World::fresh().placed(), "populate node-1"),
+        ("on its node, provisioning", World::provisioning().placed(), "populate node-1"),
+        ("on its node, bound", World::new().placed(), "populate node-1"),
+        ("anywhere, because its user said so", World::fresh().placed().with(immediately), "populate anywhere"),
+        (
+            "no node yet",
+            World::fresh().placed().with(|world| world.claim["metadata"]["annotations"] = Value::Null),
+            "clean up Unplaced",
+        ),
+        (
+            "the node was cordoned",
+            World::fresh().placed().with(|world| world.node = Node::Cordoned),
+            "clean up Unplaced unpin node-1",
+        ),
+        (
+            "the node is gone",
+            World::provisioning().placed().with(|world| world.node = Node::Gone),
+            "clean up Unplaced unpin node-1",
+        ),
+        ("the provisioner gave up", World::provisioning().placed().with(stripped), "clean up Unplaced unpin node-1"),
+        ("the scheduler chose again", World::provisioning().placed().with(elsewhere), "clean up Unplaced"),
+        ("the volume is there, so its node it is", World::new().placed().with(elsewhere), "populate node-1"),
+        (
+            "the volume is there, and the node is gone",
+            World::new().placed().with(|world| world.node = Node::Gone),
+            "populate node-1",
+        ),
+    ]);
+}
+
+#[test]
+fn what_a_class_would_keep_is_marked_before_it_is_filled() {
+    check([("retained", World::new().with(retained), "reclaim")]);
+}
+
+fn observed(world: World) -> Observed<ConfigMap> {
+    world.observed()
+}
+
+#[test]
+fn follows_what_the_populator_says() {
+    let wait = || Wait { notice: None, at_most: Some(Duration::from_secs(7)) };
+    let prime = || PrimeSpec::default();
+    for (case, world, answer, expected) in [
+        ("hold", World::fresh(), Populate::Hold(wait()), "rest 7s"),
+        ("hold with a prime", World::new(), Populate::Hold(wait()), "rest 7s"),
+        ("its turn", World::fresh(), Populate::NeedPrime(prime()), "create prime node-1"),
+        ("it has not seen the prime", World::provisioning(), Populate::NeedPrime(prime()), "rest 5s"),
+        ("running", World::new(), Populate::Running(wait()), "rest 7s"),
+        ("filled", World::new(), Populate::Filled, "complete node-1"),
+        ("filled before it is bound", World::provisioning(), Populate::Filled, "rest 5s"),
+        ("discarded", World::new(), Populate::Discard(wait()), "delete prime"),
+        ("discarded, retained", World::new().with(retained), Populate::Discard(wait()), "reclaim"),
+        ("discarded, nothing there", World::fresh(), Populate::Discard(wait()), "clean up Discarded 7s"),
+        ("failed", World::new(), Populate::Failed(say(notices::selector())), "say SelectorUnsupported, delete prime"),
+        ("failed, nothing there", World::fresh(), Populate::Failed(wait()), "clean up Discarded 7s"),
+    ] {
+        let step = after_populate(&observed(world), Some("node-1".into()), answer);
+        assert_eq!(words(&step), expected, "{case}");
+    }
+    for (case, answer, expected) in [
+        ("done", Complete::Done, "inspect"),
+        ("not yet", Complete::Wait(wait()), "rest 7s"),
+        ("never", Complete::Discard(wait()), "delete prime"),
+    ] {
+        assert_eq!(words(&after_complete(&observed(World::new()), answer)), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_refused_prime_is_told_and_paced() {
+    let refusal = notices::prime_refused("prime-c1", "exceeded quota");
+    let own = say(notices::selector());
+    for (case, answer, expected) in [
+        ("not looked at", Populate::NeedPrime(PrimeSpec::default()), "rest PopulatorPVCPrimeCreationError 30s"),
+        ("held", Populate::Hold(Wait::default()), "rest PopulatorPVCPrimeCreationError"),
+        ("held, with a reason of its own", Populate::Hold(own), "rest SelectorUnsupported"),
+        ("given up", Populate::Failed(Wait::default()), "clean up Discarded PopulatorPVCPrimeCreationError"),
+    ] {
+        assert_eq!(words(&after_refusal(&observed(World::fresh()), None, answer, &refusal)), expected, "{case}");
+    }
+}
+
+#[test]
+fn the_prime_goes_after_the_worker_and_takes_its_volume_along() {
+    let pending = || Cleanup::Pending(Wait { notice: None, at_most: Some(Duration::from_secs(3)) });
+    let ending = |cause| Ending { cause, prime: Remains::Deleted, unpin: None, wait: Wait::default() };
+    let unpin = Ending { unpin: Some("node-1".into()), ..ending(Cause::Unplaced) };
+    let kept = Ending { prime: Remains::Kept, ..ending(Cause::Discarded) };
+    let marked = |world: &mut World| {
+        world.prime = Value::Null;
+        world.volume["metadata"]["labels"] =
+            json!({"pelotech.ot/claim-uid": "c1", "pelotech.ot/claim-namespace": "labs"});
+    };
+    for (case, world, ending, answer, expected) in [
+        ("a worker is left", World::new(), ending(Cause::Gone), pending(), "rest 3s"),
+        ("a worker is left on the wrong node", World::provisioning(), unpin.clone(), pending(), "rest 3s"),
+        ("no worker is left", World::new(), ending(Cause::Gone), Cleanup::Done, "delete prime"),
+        ("its class retains", World::new().with(retained), ending(Cause::Gone), Cleanup::Done, "reclaim"),
+        (
+            "the prime goes",
+            World::new().with(|world| going(&mut world.prime)),
+            ending(Cause::Gone),
+            Cleanup::Done,
+            "rest",
+        ),
+        ("nothing is left", World::fresh(), ending(Cause::Gone), Cleanup::Done, "rest"),
+        ("bound", World::bound(), ending(Cause::Bound), Cleanup::Done, "delete prime"),
+        ("bound, retained", World::bound().with(retained), ending(Cause::Bound), Cleanup::Done, "delete prime"),
+        (
+            "handed over, then gone, retained",
+            World::rebound().with(retained),
+            ending(Cause::Gone),
+            Cleanup::Done,
+            "delete prime",
+        ),
+        (
+            "handed over, then bound elsewhere, retained",
+            World::rebound().with(retained),
+            ending(Cause::Elsewhere),
+            Cleanup::Done,
+            "reclaim",
+        ),
+        (
+            "the prime vanished, its volume is retained",
+            World::new().with(retained).with(marked),
+            ending(Cause::Gone),
+            Cleanup::Done,
+            "reclaim",
+        ),
+        ("the node will not do", World::provisioning(), unpin.clone(), Cleanup::Done, "unpin node-1 and delete prime"),
+        ("the node would not have done", World::fresh(), unpin, Cleanup::Done, "unpin node-1"),
+        ("kept for what it holds", World::new(), kept, Cleanup::Done, "rest"),
+    ] {
+        assert_eq!(words(&after_cleanup(&observed(world), ending, answer)), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_volume_is_handed_over_only_as_it_was_judged() {
+    let pod = |ours: bool, phase: &str, node: Option<&str>| {
+        let labels = ours.then(|| json!({"pelotech.ot/claim-uid": "c1", "pelotech.ot/claim-namespace": "labs"}));
+        json!({"metadata": {"name": "pod", "labels": labels}, "spec": {"nodeName": node, "containers": []},
+               "status": {"phase": phase}})
+    };
+    let cases: Vec<(&str, Box<dyn FnOnce(&mut World)>, Vec<Value>, &str)> = vec![
+        ("all is well", Box::new(|_| ()), vec![pod(true, "Succeeded", Some("n"))], "rebind"),
+        ("the worker is gone", Box::new(|_| ()), vec![], "rebind"),
+        ("the worker still runs", Box::new(|_| ()), vec![pod(true, "Running", Some("n"))], "rest 5s"),
+        (
+            "a stranger has it",
+            Box::new(|_| ()),
+            vec![pod(true, "Succeeded", Some("n")), pod(false, "Running", Some("n"))],
+            "say VolumeInUse, delete prime",
+        ),
+        (
+            "a stranger had it",
+            Box::new(|_| ()),
+            vec![pod(false, "Succeeded", Some("n"))],
+            "say VolumeInUse, delete prime",
+        ),
+        ("a stranger wants it", Box::new(|_| ()), vec![pod(false, "Pending", None)], "rest VolumeInUse 5s"),
+        ("the claim is gone", Box::new(|world| world.claim = Value::Null), vec![], "rest 5s"),
+        ("the claim goes", Box::new(|world| going(&mut world.claim)), vec![], "rest 5s"),
+        ("the claim lives again", Box::new(|world| world.claim["metadata"]["uid"] = json!("c2")), vec![], "rest 5s"),
+        ("the claim is bound", Box::new(|world| world.claim["spec"]["volumeName"] = json!("x")), vec![], "rest 5s"),
+        ("the volume is gone", Box::new(|world| world.volume = Value::Null), vec![], "rest 5s"),
+        ("the volume goes", Box::new(|world| going(&mut world.volume)), vec![], "rest 5s"),
+        ("the volume is another", Box::new(|world| world.volume["metadata"]["uid"] = json!("x")), vec![], "rest 5s"),
+        (
+            "the volume is somebody else's",
+            Box::new(|world| world.volume["spec"]["claimRef"]["uid"] = json!("x")),
+            vec![],
+            "rest 5s",
+        ),
+        (
+            "the claim wants other attributes now",
+            Box::new(|world| world.claim["spec"]["volumeAttributesClassName"] = json!("gold")),
+            vec![],
+            "clean up Discarded keep VolumeMismatch",
+        ),
+    ];
+    for (case, change, pods, expected) in cases {
+        let mut now = World::new();
+        change(&mut now);
+        let seen = Inspection {
+            claim: from_value(now.claim).unwrap(),
+            volume: from_value(now.volume).unwrap(),
+            pods: pods.into_iter().map(|pod| from_value(pod).unwrap()).collect(),
+        };
+        assert_eq!(words(&hand_over(&observed(World::new()), &seen)), expected, "{case}");
+    }
+}
