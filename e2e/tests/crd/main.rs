@@ -1,26 +1,28 @@
 //! The API as the API server keeps it: what it accepts, what it refuses, and with which words.
 
 mod images;
+mod status;
 mod syncs;
 mod table;
 
 use anyhow::Result;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
 use kube::Client;
+use vmdisk_e2e::testing::scenario;
 
-const NAMESPACE: &str = "default";
-
-async fn client() -> Result<Client> {
-    // A second test of this binary finds the provider installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(Client::try_default().await?)
+#[tokio::test]
+async fn every_rule_accepts_and_refuses_with_its_message() {
+    scenario("crd", async |scene| tables(&scene.bed.client, &scene.namespace).await).await;
 }
 
 #[tokio::test]
-async fn every_rule_accepts_and_refuses_with_its_message() -> Result<()> {
-    let client = client().await?;
-    let mut messages = table::run(&client, NAMESPACE, "VMDiskImage", images::creations(), images::changes()).await?;
-    messages.extend(table::run(&client, NAMESPACE, "VMDiskSync", syncs::creations(), syncs::changes()).await?);
+async fn a_status_comes_back_as_it_was_written() {
+    scenario("crd-status", async |scene| status::survives(scene).await).await;
+}
+
+async fn tables(client: &Client, namespace: &str) -> Result<()> {
+    let mut messages = table::run(client, namespace, "VMDiskImage", images::creations(), images::changes()).await?;
+    messages.extend(table::run(client, namespace, "VMDiskSync", syncs::creations(), syncs::changes()).await?);
 
     let mut untried = Vec::new();
     for crd in populator_crd::crds() {
