@@ -66,7 +66,7 @@ fn build(module: &Path, dir: &Path) -> Result<()> {
     say("  They are compiled from source once and kept in the cache: this first build takes 5 to 20 minutes.");
     let start = Instant::now();
     phase(module, "downloading Go modules", start, &["mod", "download", "-x"], None)?;
-    phase(module, "compiling", start, &["build", "-v"], Some(dir))?;
+    phase(module, "compiling and linking", start, &["build", "-v"], Some(dir))?;
     say(&format!("  tools built in {:.0} s", start.elapsed().as_secs_f64()));
     Ok(())
 }
