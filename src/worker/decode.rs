@@ -6,6 +6,8 @@
 //!                                                  └─ vmdk, vdi, vhd… ──▶ stage ─▶ inspect all ─▶ qemu-img ─▶ target
 //! ```
 
+use std::os::unix::fs::MetadataExt as _;
+
 use vmdisk_format::{
     Decoder, Details, Error as FormatError, Format, Inspection, MAX_PREFIX, Options, Refusal, Sink, Summary, Verdict,
     VhdType, decode_at, inspect_prefix, inspect_reader,
@@ -156,6 +158,10 @@ impl Decode {
         self.findings.format(inspection.format, Some(virtual_size));
         self.target.clear(virtual_size, &self.counters)?;
         convert::run(&self.sandbox, inspection.format, staged.path(), self.target.path(), &self.counters)?;
+        // qemu-img does not say what it wrote; for a file, that is what it takes up.
+        if let Ok(written) = std::fs::metadata(self.target.path()).map(|file| file.blocks() * 512) {
+            self.counters.add_written(written);
+        }
         self.counters.enter(vmdisk_wire::Stage::Finalizing);
         self.target.finish(None, virtual_size)?;
         Ok(Decoded::Disk)

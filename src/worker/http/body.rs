@@ -41,7 +41,8 @@ impl Body {
     ///
     /// The last failure when the budget of retries is used up, at once for failures that do not pass.
     pub async fn open(object: Object, from: u64, counters: Counters) -> Result<Self> {
-        let backoff = budget(object.client.options());
+        let options = object.client.options();
+        let backoff = budget(options, options.retries);
         let mut body = Self { object, counters, position: from, skip: 0, response: None, backoff, delivered: 0 };
         body.connect().await?;
         Ok(body)
@@ -109,7 +110,8 @@ impl Body {
         self.delivered += chunk.len() as u64;
         if self.delivered >= PROGRESS {
             self.delivered = 0;
-            self.backoff = budget(self.object.client.options());
+            let options = self.object.client.options();
+            self.backoff = budget(options, options.resumptions);
         }
         Ok(Some(chunk))
     }
@@ -203,11 +205,11 @@ pub async fn read_limited(mut response: Response, limit: usize) -> Result<Vec<u8
     Ok(body)
 }
 
-fn budget(options: &Options) -> ExponentialBackoff {
+fn budget(options: &Options, tries: usize) -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_jitter()
         .with_min_delay(options.delays.0)
         .with_max_delay(options.delays.1)
-        .with_max_times(options.retries)
+        .with_max_times(tries)
         .build()
 }

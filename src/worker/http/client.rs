@@ -17,6 +17,9 @@ use crate::redact::redacted;
 /// As many as browsers follow is more than any registry or bucket needs.
 const MAX_REDIRECTS: usize = 10;
 
+/// What may be on its way at once: enough for a gigabit at 30 ms.
+const HTTP2_WINDOW: u32 = 4 << 20;
+
 /// How patient a client is.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -24,8 +27,10 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// The longest silence of a server in the middle of an answer.
     pub idle_timeout: Duration,
-    /// How often in a row a connection is tried again without a byte in between.
+    /// How often in a row a first connection is tried again.
     pub retries: usize,
+    /// How often in a row a connection is tried again in the middle: giving up there may cost all that was fetched.
+    pub resumptions: usize,
     /// The shortest and the longest pause between two tries.
     pub delays: (Duration, Duration),
 }
@@ -36,6 +41,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_mins(1),
             retries: 5,
+            resumptions: 14,
             delays: (Duration::from_millis(250), Duration::from_secs(20)),
         }
     }
@@ -97,6 +103,9 @@ impl Client {
             .referer(false)
             .connect_timeout(options.connect_timeout)
             .read_timeout(options.idle_timeout)
+            // One stream carries all; the defaults are for many small ones.
+            .http2_initial_stream_window_size(HTTP2_WINDOW)
+            .http2_initial_connection_window_size(HTTP2_WINDOW)
             // Our own retries count what they cost; silent ones would not.
             .retry(reqwest::retry::never())
             .dns_resolver(resolver)

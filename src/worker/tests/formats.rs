@@ -44,25 +44,54 @@ fn qcow2_of_every_layout_that_qemu_img_writes() {
 }
 
 #[test]
-fn qcow2_that_cannot_be_decoded_in_one_pass_is_staged() {
+fn qcow2_whose_tables_come_last_is_staged_from_there_on_and_paid_once() {
     let (bench, server) = (Bench::new(), Server::start());
-    let mut disk = bench.raw("raw", SIZE);
-    bench.convert("raw", "qcow2", &["-o", "cluster_size=512"]);
+    // More data than the decoder keeps while it does not know its place.
+    let disk = bench.raw("raw", 72 << 20);
+    bench.convert("raw", "qcow2", &["-o", "cluster_size=4k"]);
     let image = bench.path("image.qcow2");
     // The grown L1 table moves to the end of the file.
-    run(Command::new("qemu-img").args(["resize", "-q"]).arg(&image).arg("6G"));
-    let grown = std::fs::read(&image).unwrap();
-    let server_url = server.serve("/image", grown);
-    bench.fetch(&server_url, &[]).done();
-    disk.truncate(SIZE);
-    let head = {
-        let mut head = vec![0; SIZE];
-        std::os::unix::fs::FileExt::read_exact_at(&std::fs::File::open(bench.output()).unwrap(), &mut head, 0).unwrap();
-        head
-    };
-    assert!(head == disk);
-    assert_eq!(std::fs::metadata(bench.output()).unwrap().len(), 6 << 30);
+    run(Command::new("qemu-img").args(["resize", "-q"]).arg(&image).arg("3G"));
+    let image = std::fs::read(&image).unwrap();
+    let fetched = image.len() as u64;
+    let run = bench.fetch(&server.serve("/image", image), &[]).done();
+    assert_eq!(run.report.bytes_fetched, fetched, "each byte is paid once");
+    let output = std::fs::File::open(bench.output()).unwrap();
+    assert_eq!(output.metadata().unwrap().len(), 3 << 30);
+    let mut beginning = vec![0; disk.len()];
+    std::os::unix::fs::FileExt::read_exact_at(&output, &mut beginning, 0).unwrap();
+    assert!(beginning == disk);
+    let blocks = std::os::unix::fs::MetadataExt::blocks(&output.metadata().unwrap());
+    assert!(blocks * 512 <= disk.len() as u64, "the rest is a hole");
     assert!(!bench.files().iter().any(|name| name.contains("staged")), "{:?}", bench.files());
+}
+
+#[test]
+fn qcow2_that_a_guest_wrote_at_random_with_snapshots_in_between() {
+    let (bench, server) = (Bench::new(), Server::start());
+    std::fs::write(bench.path("raw"), noise(16 << 20, 3)).unwrap();
+    bench.convert("raw", "qcow2", &[]);
+    let image = bench.path("image.qcow2");
+    let qemu_io = |commands: &[String]| {
+        let mut command = Command::new("qemu-io");
+        for line in commands {
+            command.args(["-c", line]);
+        }
+        run(command.arg(&image));
+    };
+    for round in 0..3_u64 {
+        run(Command::new("qemu-img").args(["snapshot", "-c", &format!("s{round}")]).arg(&image));
+        let writes: Vec<String> = (0..20_u64)
+            .map(|number| format!("write -P {} {}k 8k", number + round, (number * 7919 + round * 131) % 16_000 / 8 * 8))
+            .chain([format!("discard {}M 1M", round * 3), format!("write -z {}M 64k", round * 5 + 1)])
+            .collect();
+        qemu_io(&writes);
+    }
+    run(Command::new("qemu-img").args(["snapshot", "-d", "s1"]).arg(&image));
+    let reference = bench.path("reference");
+    run(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(&image).arg(&reference));
+    let disk = std::fs::read(&reference).unwrap();
+    check(&bench, &server, std::fs::read(&image).unwrap(), &disk, Format::Qcow2, "random writes");
 }
 
 #[test]
