@@ -68,6 +68,33 @@ fn every_sample_is_tried() -> Result<()> {
     Ok(())
 }
 
+/// What users wrote before there was an operator: `s3-preload.yaml` has it word for word.
+const USERS_OWN: &str = r#"apiVersion: v1
+kind: ConfigMap
+metadata: {name: sync-operator-policy, namespace: sync-operator}
+data: {concurrency: "4", retryLimit: "2", retryBackoffDuration: "5m"}
+---
+apiVersion: "pelotech.ot/v1alpha1"
+kind: "VMDiskImage"
+metadata:
+  name: "sync-workspace-123"
+spec:
+  storageClass: "gp3"
+  snapshotClass: "ebs-snapshot"
+  secretRef: "foo-bar"
+  name: "harrison-vm"
+  url: "https://s3.us-gov-west-1.amazonaws.com/uki-lrn-vm-images/images/lab-151/1.0.0/attacker.qcow2"
+  sourceType: "s3"
+  diskSize: "24Gi"
+"#;
+
+#[test]
+fn the_users_own_manifests_are_a_sample() -> Result<()> {
+    let sample = std::fs::read_to_string(directory()?.join("s3-preload.yaml"))?;
+    assert!(sample.contains(USERS_OWN), "s3-preload.yaml is no longer what users wrote");
+    Ok(())
+}
+
 fn directory() -> Result<PathBuf> {
     Ok(Instance::current()?.checkout().join("manifests/samples"))
 }
