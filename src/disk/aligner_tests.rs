@@ -9,7 +9,7 @@ proptest! {
         granule in prop::sample::select(vec![1_usize, 8, 64]),
         hold in 0_usize..100,
     ) {
-        let stream: Vec<u8> = (0..chunks.iter().sum::<usize>()).map(|at| (at % 251) as u8).collect();
+        let stream: Vec<u8> = (0..=250).cycle().take(chunks.iter().sum()).collect();
         let mut aligner = Aligner::new(granule, hold);
         let mut seen = Vec::new();
         let mut rest = &stream[..];

@@ -1,6 +1,11 @@
 //! The decoders behind one type.
 
-use crate::{Details, Error, Format, Inspection, ReadAt, Sink, Summary, VhdType, io::read_in_order, raw::RawDecoder};
+use crate::{
+    Details, Error, Format, Inspection, ReadAt, Sink, Summary, VhdType,
+    io::read_in_order,
+    qcow2::{self, Qcow2Stream},
+    raw::RawDecoder,
+};
 
 /// How a decoder is set up.
 #[derive(Clone, Debug)]
@@ -16,7 +21,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { declared: None, orphan_window: 32 << 20, map_limit: 64 << 20 }
+        Self { declared: None, orphan_window: 32 << 20, map_limit: 32 << 20 }
     }
 }
 
@@ -27,6 +32,7 @@ pub struct Decoder(Kind);
 #[derive(Debug)]
 enum Kind {
     Raw(RawDecoder),
+    Qcow2(Box<Qcow2Stream>),
 }
 
 impl Decoder {
@@ -38,6 +44,7 @@ impl Decoder {
     pub fn new(inspection: &Inspection, options: &Options) -> Result<Self, Error> {
         let kind = match &inspection.details {
             Details::Raw { .. } => Kind::Raw(RawDecoder::new(options.declared)),
+            Details::Qcow2(header) => Kind::Qcow2(Box::new(Qcow2Stream::new(*header, options))),
             Details::Vhd { kind: VhdType::Fixed } => Kind::Raw(RawDecoder::new(Some(Format::Vhd))),
             _ => {
                 return Err(Error::NoDecoder { format: inspection.format });
@@ -51,6 +58,7 @@ impl Decoder {
     pub fn consumed(&self) -> u64 {
         match &self.0 {
             Kind::Raw(raw) => raw.consumed(),
+            Kind::Qcow2(qcow2) => qcow2.consumed(),
         }
     }
 
@@ -64,6 +72,7 @@ impl Decoder {
     pub fn push(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> Result<(), Error> {
         match &mut self.0 {
             Kind::Raw(raw) => raw.push(chunk, sink),
+            Kind::Qcow2(qcow2) => qcow2.push(chunk, sink),
         }
     }
 
@@ -76,6 +85,7 @@ impl Decoder {
     pub fn finish(self, sink: &mut dyn Sink) -> Result<Summary, Error> {
         match self.0 {
             Kind::Raw(raw) => raw.finish(sink),
+            Kind::Qcow2(qcow2) => qcow2.finish(sink),
         }
     }
 
@@ -92,6 +102,7 @@ impl Decoder {
                 read_in_order(image, from, |data| raw.push(data, sink))?;
                 raw.finish(sink)
             }
+            Kind::Qcow2(qcow2) => qcow2.finish_at(image, sink),
         }
     }
 }
@@ -108,6 +119,7 @@ pub fn decode_at(
     sink: &mut dyn Sink,
 ) -> Result<Summary, Error> {
     match &inspection.details {
+        Details::Qcow2(header) => qcow2::decode_at(header, image, sink),
         _ => Decoder::new(inspection, options)?.finish_at(image, sink),
     }
 }

@@ -178,14 +178,14 @@ pub enum Error {
     /// exactly `consumed` bytes and holds what it could not place. Stage the rest of the stream, then call
     /// [`Decoder::finish_at`](crate::Decoder::finish_at).
     #[error(
-        "the {format} image's {what} come too late to decode it in one pass (after {consumed} bytes); \
+        "the {format} image {why}, so that it can't be decoded in one pass (given up after {consumed} bytes); \
          the rest of it must be staged"
     )]
     NeedsRandomAccess {
         /// The format.
         format: &'static str,
-        /// What comes too late.
-        what: &'static str,
+        /// What about the layout.
+        why: &'static str,
         /// How many bytes of the image the decoder has taken in: the staged rest starts at this offset.
         consumed: u64,
     },

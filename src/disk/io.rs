@@ -52,8 +52,9 @@ pub trait Sink {
     ///
     /// `data` is never empty and never reaches beyond the disk's virtual size. Calls come in any order of offsets.
     /// An offset is a multiple of 4 KiB ([`zero::GRANULE`](crate::zero::GRANULE)), and so is the length except at the
-    /// end of the disk, unless the image's clusters are smaller; then both are multiples of the cluster size. Each
-    /// byte is delivered once; only after [`Error::NeedsWholeImage`] a byte may come again, with the same value.
+    /// end of the disk, unless the image's clusters or subclusters are smaller; then both are multiples of their size,
+    /// 512 at least. Each byte is delivered once; when [`Error::NeedsWholeImage`] makes the decoding start again, it
+    /// comes again with the same value.
     ///
     /// # Errors
     ///

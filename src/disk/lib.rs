@@ -20,11 +20,12 @@
 //!
 //! # Memory
 //!
-//! A qcow2 stream keeps the L1 table (8 bytes for each 512 MiB of disk at 64 KiB clusters), one L2 table, and one
-//! 16-byte entry for each run of clusters whose place is known and whose data is still to come. A run ends where either
-//! side of the mapping jumps, so an image that was written in order needs one entry for each L2 table, and the worst
-//! case (every cluster somewhere else, all tables first) is 256 MiB for each TiB at 64 KiB clusters.
-//! [`Options::map_limit`] bounds that, [`Options::orphan_window`] bounds the data that came before its L2 table.
+//! A qcow2 stream keeps the L1 table (8 bytes for each 512 MiB of disk at 64 KiB clusters), one L2 table (a cluster),
+//! and one entry of 24 bytes for each run of clusters whose place is known and whose data is still to come. A run ends
+//! where either side of the mapping jumps: an image that was written in order needs one entry for each L2 table, 48 KiB
+//! for each TiB. The worst case, every cluster somewhere else and all tables before the data, is 384 MiB for each TiB;
+//! [`Options::map_limit`] bounds it. [`Options::orphan_window`] bounds the data that came before its L2 table. What
+//! goes beyond either bound is decoded from the staged rest of the image, one L2 table at a time.
 
 mod aligner;
 mod compressed;

@@ -4,7 +4,7 @@
 //! then see two disks. What matched is checked field by field by the format's own file in this folder. What is raw may
 //! hold anything except what the next reader would take for another format.
 //!
-//! The rules follow OpenStack's `oslo_utils.imageutils.format_inspector` (whose lesson is that not even `qemu-img info`
+//! The rules follow `OpenStack`'s `oslo_utils.imageutils.format_inspector` (whose lesson is that not even `qemu-img info`
 //! may run before such a check) and go beyond it where that leaves an image to QEMU's own parser.
 
 mod crc32c;

@@ -40,7 +40,7 @@ mod extension {
 
 /// The header of an image that has passed inspection. Every value is within its bounds, so the arithmetic on them can't
 /// overflow.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// 2 or 3.
     pub version: u32,

@@ -1,0 +1,175 @@
+//! Every kind of qcow2 that QEMU's tools write, against what they read back.
+
+mod support;
+
+use std::path::Path;
+
+use support::{
+    Random, Route, assert_same, decode_random, decode_stream,
+    qemu::{Images, qemu_img, qemu_io, text},
+    sample_disk,
+};
+use vmdisk_format::Options;
+
+/// Decodes by every route and compares; gives the route that a stream takes by default.
+fn check(images: &Images, image: &Path, case: &str) -> Route {
+    let expected = images.reference("qcow2", image);
+    let bytes = std::fs::read(image).expect("readable");
+    let found = decode_random(&bytes).unwrap_or_else(|error| panic!("{case}: {error}"));
+    assert_same(&found, &expected, &format!("{case}, random access"));
+    let tight = Options { orphan_window: 0, ..Options::default() };
+    let scattered = Options { map_limit: 0, ..Options::default() };
+    let mut route = Route::OnePass;
+    for (way, chunks, options) in [
+        ("tiny chunks", &[700, 3, 5000][..], Options::default()),
+        ("large chunks", &[1 << 20], Options::default()),
+        ("no orphans", &[100_000], tight),
+        ("no mappings", &[65_536, 100], scattered),
+    ] {
+        let (found, taken) =
+            decode_stream(&bytes, chunks, &options).unwrap_or_else(|error| panic!("{case}, {way}: {error}"));
+        assert_same(&found, &expected, &format!("{case}, {way}"));
+        if way == "large chunks" {
+            route = taken;
+        }
+    }
+    route
+}
+
+const SIZE: usize = 6 << 20;
+
+#[test]
+fn converted() {
+    let images = Images::new();
+    let raw = images.write("disk.raw", &sample_disk(SIZE + 512, 1));
+    for options in [
+        "compat=0.10",
+        "compat=1.1,lazy_refcounts=on",
+        "cluster_size=512",
+        "cluster_size=4k,refcount_bits=1",
+        "cluster_size=2M,refcount_bits=64",
+        "preallocation=metadata",
+        "preallocation=falloc",
+        "preallocation=full,cluster_size=32k",
+        "extended_l2=on",
+        "extended_l2=on,cluster_size=16k",
+        "extended_l2=on,cluster_size=2M,preallocation=metadata",
+    ] {
+        let image = images.convert(&raw, "disk.qcow2", &["-O", "qcow2", "-o", options]);
+        assert_eq!(check(&images, &image, options), Route::OnePass, "{options}");
+        let unordered = ["-W", "-m", "16", "-O", "qcow2", "-o", options];
+        let image = images.convert(&raw, "disk.qcow2", &unordered);
+        check(&images, &image, &format!("{options}, out of order"));
+    }
+}
+
+#[test]
+fn compressed() {
+    let images = Images::new();
+    let raw = images.write("disk.raw", &sample_disk(SIZE, 2));
+    for cluster_size in ["512", "4k", "64k", "2M"] {
+        for kind in ["zlib", "zstd"] {
+            let options = format!("compression_type={kind},cluster_size={cluster_size}");
+            let image = images.convert(&raw, "disk.qcow2", &["-c", "-O", "qcow2", "-o", &options]);
+            assert_eq!(check(&images, &image, &options), Route::OnePass, "{options}");
+        }
+    }
+    let options = "extended_l2=on,compression_type=zstd";
+    let image = images.convert(&raw, "disk.qcow2", &["-c", "-W", "-m", "8", "-O", "qcow2", "-o", options]);
+    check(&images, &image, options);
+}
+
+/// Commands that write, zero and discard at random places.
+fn guest_writes(random: &mut Random, size: u64, cluster: u64) -> String {
+    (0..120)
+        .map(|_| {
+            let pattern = random.below(255) + 1;
+            match random.below(4) {
+                0 => format!("write -z {}\n", place(random, size, 512)),
+                1 => format!("discard {}\n", place(random, size, 512)),
+                2 => format!("write -z -u {}\n", place(random, size, cluster)),
+                _ => format!("write -P {pattern} {}\n", place(random, size, 512)),
+            }
+        })
+        .collect()
+}
+
+/// Commands that write compressed clusters, in a disk without any data: QEMU compresses no cluster that has some.
+fn compressed_writes(random: &mut Random, size: u64, cluster: u64) -> String {
+    let mut commands = String::new();
+    let chosen: Vec<u64> = (0..size / cluster).filter(|_| random.below(3) == 0).collect();
+    for index in chosen.iter().take(200) {
+        let pattern = random.below(255) + 1;
+        commands += &format!("write -c -P {pattern} {} {cluster}\n", index * cluster);
+    }
+    commands
+}
+
+fn place(random: &mut Random, size: u64, unit: u64) -> String {
+    let offset = random.below(size / unit) * unit;
+    let length = (random.below(200_000 / unit + 1) + 1) * unit;
+    format!("{offset} {}", length.min(size - offset))
+}
+
+#[test]
+fn written_at_random() {
+    let images = Images::new();
+    let size = 16 << 20;
+    for (seed, (options, cluster)) in [
+        ("cluster_size=64k", 65536),
+        ("cluster_size=512", 512),
+        ("cluster_size=4k,compression_type=zstd", 4096),
+        ("cluster_size=64k,lazy_refcounts=on", 65536),
+        ("extended_l2=on,cluster_size=64k", 65536),
+        ("extended_l2=on,cluster_size=16k,preallocation=metadata", 16384),
+        ("cluster_size=2M", 2 << 20),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut random = Random::new(seed as u64 + 10);
+        let image = images.path("disk.qcow2");
+        qemu_img(&["create", "-f", "qcow2", "-o", options, text(&image), &size.to_string()]);
+        if !options.contains("preallocation") {
+            qemu_io("qcow2", &image, &compressed_writes(&mut random, size, cluster));
+            check(&images, &image, &format!("{options}, compressed"));
+        }
+        qemu_io("qcow2", &image, &guest_writes(&mut random, size, cluster));
+        check(&images, &image, options);
+        // What was there is rewritten in place, and more is added behind.
+        qemu_io("qcow2", &image, &guest_writes(&mut random, size, cluster));
+        check(&images, &image, &format!("{options}, written again"));
+    }
+}
+
+#[test]
+fn snapshots_and_resizes() {
+    let images = Images::new();
+    let size = 8 << 20;
+    for (seed, options) in
+        ["cluster_size=64k", "cluster_size=4k", "cluster_size=512,compat=0.10"].into_iter().enumerate()
+    {
+        let mut random = Random::new(seed as u64 + 100);
+        let image = images.path("disk.qcow2");
+        let path = text(&image);
+        let mut write = |size| {
+            qemu_io("qcow2", &image, &guest_writes(&mut random, size, 65536));
+        };
+        qemu_img(&["create", "-f", "qcow2", "-o", options, path, &size.to_string()]);
+        write(size);
+        qemu_img(&["snapshot", "-c", "one", path]);
+        write(size);
+        qemu_img(&["snapshot", "-c", "two", path]);
+        write(size);
+        check(&images, &image, &format!("{options}, two snapshots"));
+        qemu_img(&["snapshot", "-d", "one", path]);
+        write(size);
+        check(&images, &image, &format!("{options}, one snapshot"));
+        qemu_img(&["snapshot", "-a", "two", path]);
+        check(&images, &image, &format!("{options}, reverted"));
+        qemu_img(&["snapshot", "-d", "two", path]);
+        qemu_img(&["resize", "-q", "-f", "qcow2", path, "200M"]);
+        write(200 << 20);
+        check(&images, &image, &format!("{options}, grown"));
+    }
+}
