@@ -16,6 +16,8 @@ pub struct ContainerDisk {
     layout: PathBuf,
     /// The manifest's digest, `sha256:…`.
     pub digest: String,
+    /// The digest of the layer that holds the disk.
+    pub layer: String,
 }
 
 /// Packs the disk at `disk` into a new OCI image layout at `layout`.
@@ -53,7 +55,8 @@ pub fn pack(disk: &Path, layout: &Path) -> Result<ContainerDisk> {
     });
     write(&layout.join("index.json"), &index)?;
     write(&layout.join("oci-layout"), &json!({"imageLayoutVersion": "1.0.0"}))?;
-    Ok(ContainerDisk { layout: layout.to_owned(), digest: format!("sha256:{}", manifest.sha256) })
+    let digest = |blob: &Blob| format!("sha256:{}", blob.sha256);
+    Ok(ContainerDisk { layout: layout.to_owned(), digest: digest(&manifest), layer: digest(&layer) })
 }
 
 impl ContainerDisk {

@@ -19,6 +19,7 @@ fn an_image_that_registries_and_kubevirt_understand() {
     let manifest = fs::read(copy.join("manifest.json")).expect("a manifest");
     let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
     let layer = manifest["layers"][0]["digest"].as_str().expect("a digest");
+    assert_eq!(packed.layer, layer);
     let blob = copy.join(layer.trim_start_matches("sha256:"));
     let list = cmd("tar")
         .args(["--list", "--verbose", "--numeric-owner", "--gzip", "--file"])

@@ -41,7 +41,10 @@ pub(crate) struct Options {
 }
 
 /// Random bytes for the guest to read back, beside its kernel: enough to see the sync at work.
-const PAYLOAD: u64 = 128 << 20;
+const PAYLOAD: u64 = 96 << 20;
+
+/// What the registry sends of the disk in a second: on one machine there is no link to wait for, and nothing to see.
+const LINK: u64 = 10 << 20;
 
 /// For what takes a second on an idle machine, and may take longer on a busy one.
 const SOON: Duration = Duration::from_mins(1);
@@ -95,6 +98,8 @@ struct Demo {
     reference: String,
     /// The registry's CA.
     ca: PathBuf,
+    /// Where the servers beside the cluster are steered.
+    control: String,
     /// The storage class, of the kind that waits for its consumer.
     class: String,
     /// The image that runs VMs.
@@ -112,6 +117,7 @@ impl Demo {
         Ok(Self {
             reference: format!("{}/demo:{nonce}", environment.get("REGISTRY")?),
             ca: environment.path("CA_FILE")?,
+            control: environment.get("CONTROL_URL")?.to_owned(),
             class: environment.get("STORAGE_CLASS_WFFC")?.to_owned(),
             kubeconfig: environment.path("KUBECONFIG")?,
             kubectl: Kubectl::new(&environment, instance.checkout())?,
@@ -130,7 +136,7 @@ impl Demo {
         let syncs = Api::<VMDiskSync>::namespaced(client, NAMESPACE);
 
         story.step("A disk that boots, made now: GRUB, Debian's kernel, and a nonce")?;
-        let disk = self.disk(story)?;
+        let disk = self.disk(story).await?;
         manifests::write(self)?;
         // What an earlier demo left.
         self.kubectl.run("delete namespace demo --ignore-not-found")?;
@@ -180,7 +186,7 @@ impl Demo {
     }
 
     /// Builds the disk, and pushes it as a containerDisk. The object that names it comes last.
-    fn disk(&self, story: &Story) -> Result<Disk> {
+    async fn disk(&self, story: &Story) -> Result<Disk> {
         let scratch = tempfile::tempdir_in(&self.dir).context("cannot make a scratch directory")?;
         let file = scratch.path().join("disk.qcow2");
         let disk = disk::build(&file, &self.nonce, PAYLOAD)?;
@@ -189,9 +195,21 @@ impl Demo {
             "disk.qcow2: {size} MiB for a disk of {virtual_size} MiB, with the nonce {}",
             self.nonce
         ))?;
-        container_disk::pack(&file, &scratch.path().join("layout"))?.push(&self.reference, &self.ca)?;
+        let packed = container_disk::pack(&file, &scratch.path().join("layout"))?;
+        packed.push(&self.reference, &self.ca)?;
         story.detail(&format!("pushed as a containerDisk: {}", self.reference))?;
+        self.slow(&packed.layer).await?;
+        story.detail(&format!("which its registry sends at {} MiB/s, as a link that costs money might", LINK >> 20))?;
         Ok(disk)
+    }
+
+    /// Makes the registry's relay slow for one blob.
+    async fn slow(&self, layer: &str) -> Result<()> {
+        let url = format!("{}/registry/fault?path=/v2/demo/blobs/{layer}", self.control);
+        let client = reqwest::Client::builder().no_proxy().build().context("cannot make an HTTP client")?;
+        let answer = client.put(&url).json(&serde_json::json!({"bytes_per_second": LINK})).send().await;
+        let answer = answer.and_then(reqwest::Response::error_for_status);
+        answer.map(drop).with_context(|| format!("the registry's relay cannot be steered by {url}"))
     }
 }
 
