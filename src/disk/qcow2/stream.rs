@@ -396,11 +396,11 @@ impl Qcow2Stream {
         }
         sink.write_compressed(&cluster, &mut self.inflater)
     }
+}
 
-    /// Bytes are needed that have passed and were not kept.
-    fn gone(&self, offset: u64) -> Error {
-        Error::NeedsWholeImage { format: NAME, offset }
-    }
+/// Bytes are needed that have passed and were not kept.
+fn gone(offset: u64) -> Error {
+    Error::NeedsWholeImage { format: NAME, offset }
 }
 
 #[cfg(test)]
