@@ -81,7 +81,10 @@ where
         let api = self.primes(&observed.source_namespace);
         let params = PostParams { field_manager: Some(self.config.field_manager.clone()), ..PostParams::default() };
         match api.create(&params, &prime).await {
-            Ok(_) => Ok(Applied::Done),
+            Ok(created) => {
+                self.claims.wrote(created).await;
+                Ok(Applied::Done)
+            }
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 let found = api.get_opt(&prime_name(&claim_ref.uid)).await.trying("read the prime")?;
                 let ours = found.is_none_or(|found| {
@@ -101,7 +104,12 @@ where
         let only_this = Preconditions { uid: Some(uid(&prime.metadata).into()), resource_version: None };
         let params = DeleteParams::default().preconditions(only_this);
         match self.primes(namespace(&prime.metadata)).delete(name(&prime.metadata), &params).await {
-            Ok(_) => Ok(Applied::Done),
+            Ok(answer) => {
+                if let Some(going) = answer.left() {
+                    self.claims.wrote(going).await;
+                }
+                Ok(Applied::Done)
+            }
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(Applied::Done),
             Err(error) => Err(error).trying("delete the prime"),
         }

@@ -4,9 +4,13 @@
 //! with it the names are gone, and it must hear of objects that vanished while a watch was down. So this store drops
 //! what belongs to no claim of ours before it is kept, indexes the rest by the claim's UID, and tells after each event
 //! which claims to look at.
+//!
+//! A pass that follows a write must see what was written, though the watch may not have told yet, or it would write it
+//! twice. So the answers to our own writes go in here too, and the newer of two versions wins (the resource versions of
+//! one kind are ordered: Kubernetes API concepts, "Resource versions").
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     mem,
     sync::Arc,
 };
@@ -18,6 +22,9 @@ use crate::populator::ClaimRef;
 
 /// Namespace and name.
 type Key = (String, String);
+
+/// How many deleted objects are remembered, so that the late answer to a write brings none back.
+const REMEMBERED_DELETIONS: usize = 1024;
 
 /// Says which claim an object belongs to; `None`: to none of ours.
 pub(crate) type OwnerOf<K> = Box<dyn Fn(&K) -> Option<ClaimRef> + Send + Sync>;
@@ -34,11 +41,13 @@ struct Objects<K> {
     by_claim: HashMap<String, BTreeSet<Key>>,
     /// The keys that a running list has not confirmed yet.
     unconfirmed: BTreeSet<Key>,
+    /// The UIDs of the objects that were deleted last.
+    deleted: VecDeque<String>,
 }
 
 impl<K: Resource> Cache<K> {
     pub(crate) fn new(owner_of: OwnerOf<K>) -> Self {
-        let objects = Objects { by_key: HashMap::new(), by_claim: HashMap::new(), unconfirmed: BTreeSet::new() };
+        let objects = Objects { by_key: HashMap::new(), by_claim: HashMap::new(), unconfirmed: BTreeSet::new(), deleted: VecDeque::new() };
         Self { owner_of, objects: RwLock::new(objects), ready: watch::Sender::new(false) }
     }
 
@@ -54,6 +63,9 @@ impl<K: Resource> Cache<K> {
                 let key = key_of(&object);
                 objects.unconfirmed.remove(&key);
                 let owner = (self.owner_of)(&object);
+                if objects.has_newer(&key, &object) {
+                    return owner.into_iter().collect();
+                }
                 let before = objects.remove(&key);
                 if let Some(owner) = &owner {
                     objects.insert(key, owner.clone(), Arc::new(object));
@@ -62,13 +74,28 @@ impl<K: Resource> Cache<K> {
                 concerned.dedup();
                 concerned
             }
-            Event::Delete(object) => objects.remove(&key_of(&object)).into_iter().collect(),
+            Event::Delete(object) => {
+                objects.remember_deleted(uid_of(&object));
+                objects.remove(&key_of(&object)).into_iter().collect()
+            }
             Event::InitDone => {
                 let gone = mem::take(&mut objects.unconfirmed);
                 let concerned: BTreeSet<_> = gone.iter().filter_map(|key| objects.remove(key)).collect();
                 self.ready.send_replace(true);
                 concerned.into_iter().collect()
             }
+        }
+    }
+
+    /// Takes in the answer to a write of ours.
+    pub(crate) async fn wrote(&self, mut object: K) {
+        prune(&mut object);
+        let mut objects = self.objects.write().await;
+        let key = key_of(&object);
+        let late = objects.deleted.iter().any(|uid| uid == uid_of(&object)) || objects.has_newer(&key, &object);
+        if let (Some(owner), false) = ((self.owner_of)(&object), late) {
+            objects.remove(&key);
+            objects.insert(key, owner, Arc::new(object));
         }
     }
 
@@ -93,7 +120,18 @@ impl<K: Resource> Cache<K> {
     }
 }
 
-impl<K> Objects<K> {
+impl<K: Resource> Objects<K> {
+    fn has_newer(&self, key: &Key, object: &K) -> bool {
+        self.by_key.get(key).is_some_and(|(_, known)| version(&**known) > version(object))
+    }
+
+    fn remember_deleted(&mut self, uid: &str) {
+        self.deleted.push_back(uid.to_owned());
+        if self.deleted.len() > REMEMBERED_DELETIONS {
+            self.deleted.pop_front();
+        }
+    }
+
     fn insert(&mut self, key: Key, owner: ClaimRef, object: Arc<K>) {
         self.by_claim.entry(owner.uid.clone()).or_default().insert(key.clone());
         self.by_key.insert(key, (owner, object));
@@ -114,6 +152,15 @@ impl<K> Objects<K> {
 fn key_of(object: &impl Resource) -> Key {
     let meta = object.meta();
     (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+}
+
+fn uid_of(object: &impl Resource) -> &str {
+    object.meta().uid.as_deref().unwrap_or_default()
+}
+
+fn version(object: &impl Resource) -> u64 {
+    let version = object.meta().resource_version.as_deref();
+    version.and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
 /// Takes off an object what nobody here reads, and what makes up most of its size.

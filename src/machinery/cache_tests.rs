@@ -55,3 +55,39 @@ async fn a_list_tells_what_vanished_while_the_watch_was_down() {
     assert_eq!(names(&cache, "a").await, ["stays"]);
     cache.ready().await;
 }
+
+fn version_of(name: &str, uid: &str, version: u64) -> PersistentVolumeClaim {
+    let mut object = prime(name, Some("a"));
+    object.metadata.uid = Some(uid.into());
+    object.metadata.resource_version = Some(version.to_string());
+    object
+}
+
+async fn versions(cache: &Cache<PersistentVolumeClaim>) -> Vec<u64> {
+    cache.of_claim("a").await.iter().map(|object| version(&**object)).collect()
+}
+
+#[tokio::test]
+async fn what_was_written_is_seen_before_the_watch_tells() {
+    let cache = cache();
+    cache.wrote(version_of("p", "u", 5)).await;
+    assert_eq!(versions(&cache).await, [5]);
+    assert_eq!(cache.apply(Event::Apply(version_of("p", "u", 4))).await, [claim("a")], "woken, though by the past");
+    assert_eq!(versions(&cache).await, [5]);
+    cache.apply(Event::Apply(version_of("p", "u", 6))).await;
+    cache.wrote(version_of("p", "u", 5)).await;
+    assert_eq!(versions(&cache).await, [6]);
+    cache.wrote(prime("theirs", None)).await;
+    assert_eq!(versions(&cache).await, [6]);
+}
+
+#[tokio::test]
+async fn a_late_answer_brings_nothing_back() {
+    let cache = cache();
+    cache.apply(Event::Apply(version_of("p", "u", 1))).await;
+    cache.apply(Event::Delete(version_of("p", "u", 3))).await;
+    cache.wrote(version_of("p", "u", 2)).await;
+    assert_eq!(versions(&cache).await, [0; 0]);
+    cache.wrote(version_of("p", "v", 4)).await;
+    assert_eq!(versions(&cache).await, [4], "another object of that name");
+}

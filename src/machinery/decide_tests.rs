@@ -460,6 +460,8 @@ fn the_prime_goes_after_the_worker_and_takes_its_volume_along() {
     }
 }
 
+type Case = (&'static str, Box<dyn FnOnce(&mut World)>, Vec<Value>, &'static str);
+
 #[test]
 fn a_volume_is_handed_over_only_as_it_was_judged() {
     let pod = |ours: bool, phase: &str, node: Option<&str>| {
@@ -467,7 +469,7 @@ fn a_volume_is_handed_over_only_as_it_was_judged() {
         json!({"metadata": {"name": "pod", "labels": labels}, "spec": {"nodeName": node, "containers": []},
                "status": {"phase": phase}})
     };
-    let cases: Vec<(&str, Box<dyn FnOnce(&mut World)>, Vec<Value>, &str)> = vec![
+    let cases: Vec<Case> = vec![
         ("all is well", Box::new(|_| ()), vec![pod(true, "Succeeded", Some("n"))], "rebind"),
         ("the worker is gone", Box::new(|_| ()), vec![], "rebind"),
         ("the worker still runs", Box::new(|_| ()), vec![pod(true, "Running", Some("n"))], "rest 5s"),

@@ -68,9 +68,12 @@ impl HelloPopulator {
         let spec = serde_json::from_value(json!({
             "restartPolicy": "Never",
             "automountServiceAccountToken": false,
+            "securityContext": {"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000, "runAsNonRoot": true,
+                                "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [{
                 "name": "populate",
                 "image": self.image,
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
                 "command": ["sh", "-c", "f=/dev/target; [ -e $f ] || f=/target/$NAME; echo \"$TEXT\" | dd of=$f conv=fsync,notrunc"],
                 "env": [{"name": "NAME", "value": hello.file_name}, {"name": "TEXT", "value": hello.file_contents}],
             }],
