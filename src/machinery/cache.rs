@@ -47,7 +47,12 @@ struct Objects<K> {
 
 impl<K: Resource> Cache<K> {
     pub(crate) fn new(owner_of: OwnerOf<K>) -> Self {
-        let objects = Objects { by_key: HashMap::new(), by_claim: HashMap::new(), unconfirmed: BTreeSet::new(), deleted: VecDeque::new() };
+        let objects = Objects {
+            by_key: HashMap::new(),
+            by_claim: HashMap::new(),
+            unconfirmed: BTreeSet::new(),
+            deleted: VecDeque::new(),
+        };
         Self { owner_of, objects: RwLock::new(objects), ready: watch::Sender::new(false) }
     }
 
