@@ -159,7 +159,11 @@ pub fn succeeded(status: &VMDiskSyncStatus, ended: Option<&Ended>, now: Timestam
         not_before: None,
         source: learnt(status, report),
         node: node(status, ended),
-        progress: Some(Progress { percent: Some(100), ..final_progress(status, report).unwrap_or_default() }),
+        progress: Some(Progress {
+            percent: Some(100),
+            stage: None,
+            ..final_progress(status, report).unwrap_or_default()
+        }),
         ..status.clone()
     };
     tell(&mut next, ("False", SyncReason::Finished), ("True", SyncReason::Bound), now);
