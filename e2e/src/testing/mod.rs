@@ -1,0 +1,25 @@
+//! What the end-to-end tests share: a scene of their own on the running cluster, builders of the objects that users
+//! write, waiting for conditions, and witnesses of what happened.
+//!
+//! ```text
+//! scenario("name", async |scene| …)   a namespace of its own; diagnostics when it fails; nothing stays behind
+//!   objects   VMDiskImage, claim, grant, pod: as a user writes them
+//!   until     waits for a condition on one object, by watch, with a deadline
+//!   reader    reads a claim from a pod: digest of the disk, zeros behind it
+//!   files     publishes files on the HTTP server, sets faults, reads the accounts
+//!   s3        puts objects on the S3 server
+//!   audit     who wrote what, and who was refused, from the API server's audit log
+//! ```
+
+pub mod audit;
+pub mod bed;
+pub mod diagnostics;
+pub mod files;
+pub mod objects;
+pub mod reader;
+pub mod s3;
+pub mod scene;
+pub mod until;
+
+pub use bed::Bed;
+pub use scene::{Scene, scenario};
