@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use vmdisk_format::{
     Decoder, Details, Error as FormatError, Format, Inspection, MAX_PREFIX, Options, Refusal, Sink, Summary, Verdict,
-    VhdType, decode_at, inspect_prefix, inspect_reader,
+    decode_at, inspect_prefix, inspect_reader,
 };
 
 use crate::channel::Receiver;
@@ -23,6 +23,9 @@ use crate::room::Room;
 use crate::sink::{Target, UNIT, Writer};
 use crate::staging::{Scratch, Staged};
 use crate::unpack::{Length, Piece, StageError};
+
+/// The length of a fixed vhd's footer (Virtual Hard Disk Image Format Specification, "Hard Disk Footer Format").
+const VHD_FOOTER: u64 = 512;
 
 /// What decoding one image came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,17 +69,20 @@ impl Decode {
     ///
     /// Refusals of the image, of its size, and failures of the target.
     pub fn run(&self, pieces: &mut Receiver<Piece>) -> Result<Decoded, StageError> {
-        let Some((inspection, image)) = begin(pieces, self.declared, &self.findings)? else {
+        let Some(image) = begin(pieces, self.declared, &self.findings)? else {
             return Ok(Decoded::Nothing);
         };
         if let Some(failure) = &self.not_the_disk {
             return Err(failure.clone().into());
         }
+        let Some(inspection) = image.inspection.clone() else {
+            return self.stage(image, pieces);
+        };
         self.check_room(&inspection, image.length)?;
-        match strategy(&inspection, self.stage_all) {
-            Strategy::Stream => self.stream(&inspection, image, pieces),
-            Strategy::StageAndDecode => self.stage_and_decode(image, pieces),
-            Strategy::StageAndConvert => self.stage_and_convert(image, pieces),
+        match Decoder::new(&inspection, &self.options()) {
+            Ok(decoder) if !self.stage_all => self.stream(decoder, &inspection, image, pieces),
+            Ok(_) | Err(FormatError::NoDecoder { .. }) => self.stage(image, pieces),
+            Err(error) => Err(self.failure(error).into()),
         }
     }
 
@@ -84,25 +90,26 @@ impl Decode {
     fn check_room(&self, inspection: &Inspection, length: Length) -> Result<()> {
         let room = self.target.room();
         match (inspection.virtual_size, length) {
+            // What looks raw may end in the footer of a fixed vhd, which is no part of the disk.
+            (Some(size), _) if self.may_have_footer(inspection) => room.check(size.saturating_sub(VHD_FOOTER)),
             (Some(size), _) => room.check(size),
-            (None, Length::AtLeast(size)) => room.check_at_least(size),
+            (None, Length::AtLeast(size)) => room.check_at_least(size.saturating_sub(VHD_FOOTER)),
             (None, _) => Ok(()),
         }
     }
 
+    fn may_have_footer(&self, inspection: &Inspection) -> bool {
+        matches!(inspection.details, Details::Raw { .. }) && self.declared != Some(Format::Raw)
+    }
+
     fn stream(
         &self,
+        mut decoder: Decoder,
         inspection: &Inspection,
         image: Image,
         pieces: &mut Receiver<Piece>,
     ) -> Result<Decoded, StageError> {
         let raw = matches!(inspection.details, Details::Raw { .. });
-        let mut decoder = match Decoder::new(inspection, &self.options()) {
-            Ok(decoder) => decoder,
-            // A variant of a format that only qemu-img reads.
-            Err(FormatError::NoDecoder { .. }) => return self.stage_and_convert(image, pieces),
-            Err(error) => return Err(self.failure(error).into()),
-        };
         let mut sink = self.open(raw && matches!(image.length, Length::Exactly(_)))?;
         let mut next = Some(image.prefix);
         while let Some(chunk) = next {
@@ -116,7 +123,7 @@ impl Decode {
             }
             if raw {
                 // Zeros are not written, so nothing but this notices an endless stream of them.
-                sink.room.check_at_least(decoder.consumed())?;
+                sink.room.check_at_least(decoder.consumed().saturating_sub(VHD_FOOTER))?;
             }
             sink.record()?;
             next = data(pieces)?;
@@ -142,22 +149,26 @@ impl Decode {
         self.complete(summary, sink)
     }
 
-    fn stage_and_decode(&self, image: Image, pieces: &mut Receiver<Piece>) -> Result<Decoded, StageError> {
-        let staged = self.stage(image, pieces)?;
-        let inspection = self.inspect(&staged)?;
-        let mut sink = self.open(false)?;
-        let summary = decode_at(&inspection, &self.options(), &staged, &mut sink);
-        self.complete(summary, sink)
-    }
-
-    fn stage_and_convert(&self, image: Image, pieces: &mut Receiver<Piece>) -> Result<Decoded, StageError> {
-        let staged = self.stage(image, pieces)?;
+    /// Keeps all of an image, looks at all of it, and turns it into a disk.
+    fn stage(&self, image: Image, pieces: &mut Receiver<Piece>) -> Result<Decoded, StageError> {
+        let staged = self.keep(image, pieces)?;
         let inspection = self.inspect(&staged)?;
         let virtual_size = inspection.virtual_size.unwrap_or_default();
         self.target.room().check(virtual_size)?;
         self.findings.format(inspection.format, Some(virtual_size));
+        let mut sink = self.open(false)?;
+        match decode_at(&inspection, &self.options(), &staged, &mut sink) {
+            Err(FormatError::NoDecoder { format }) => {
+                drop(sink);
+                self.convert(format, virtual_size, &staged)
+            }
+            summary => self.complete(summary, sink),
+        }
+    }
+
+    fn convert(&self, format: Format, virtual_size: u64, staged: &Staged) -> Result<Decoded, StageError> {
         self.target.clear(virtual_size, &self.counters)?;
-        convert::run(&self.sandbox, inspection.format, staged.path(), self.target.path(), &self.counters)?;
+        convert::run(&self.sandbox, format, staged.path(), self.target.path(), &self.counters)?;
         // qemu-img does not say what it wrote; for a file, that is what it takes up.
         if let Ok(written) = std::fs::metadata(self.target.path()).map(|file| file.blocks() * 512) {
             self.counters.add_written(written);
@@ -167,7 +178,7 @@ impl Decode {
         Ok(Decoded::Disk)
     }
 
-    fn stage(&self, image: Image, pieces: &mut Receiver<Piece>) -> Result<Staged, StageError> {
+    fn keep(&self, image: Image, pieces: &mut Receiver<Piece>) -> Result<Staged, StageError> {
         let scratch = self.scratch()?;
         if let Length::Exactly(size) | Length::AtLeast(size) = image.length {
             scratch.check(size)?;
@@ -251,6 +262,8 @@ impl Decode {
 /// An image whose beginning has been read.
 #[derive(Debug)]
 struct Image {
+    /// What the beginning tells; nothing, when the headers lie too far behind it.
+    inspection: Option<Inspection>,
     prefix: Vec<u8>,
     length: Length,
 }
@@ -260,7 +273,7 @@ fn begin(
     pieces: &mut Receiver<Piece>,
     declared: Option<Format>,
     findings: &Findings,
-) -> Result<Option<(Inspection, Image)>, StageError> {
+) -> Result<Option<Image>, StageError> {
     let length = match pieces.receive()? {
         None => return Ok(None),
         Some(Piece::Begin(length)) => length,
@@ -287,16 +300,11 @@ fn begin(
                     inspection.expect(declared).map_err(|refusal| refused(&refusal))?;
                 }
                 findings.format(inspection.format, inspection.virtual_size);
-                return Ok(Some((inspection, Image { prefix, length })));
+                return Ok(Some(Image { inspection: Some(inspection), prefix, length }));
             }
             Verdict::NeedMore(more) if !ended && more > prefix.len() && more <= MAX_PREFIX => wanted = more,
             Verdict::NeedMore(_) | Verdict::NeedsRandomAccess => {
-                return Err(Failure::new(
-                    Reason::UnsupportedImage,
-                    "the image's headers lie too far from its beginning; \
-                     convert it with qemu-img convert -O qcow2 and upload the result",
-                )
-                .into());
+                return Ok(Some(Image { inspection: None, prefix, length }));
             }
         }
     }
@@ -313,22 +321,6 @@ pub fn inspect(
     findings: &Findings,
 ) -> Result<bool, StageError> {
     Ok(begin(pieces, declared, findings)?.is_some())
-}
-
-/// How an image becomes a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Strategy {
-    Stream,
-    StageAndDecode,
-    StageAndConvert,
-}
-
-fn strategy(inspection: &Inspection, stage_all: bool) -> Strategy {
-    match &inspection.details {
-        Details::Qcow2(_) if stage_all => Strategy::StageAndDecode,
-        Details::Qcow2(_) | Details::Raw { .. } | Details::Vhd { kind: VhdType::Fixed } => Strategy::Stream,
-        _ => Strategy::StageAndConvert,
-    }
 }
 
 /// The next bytes of the image.
@@ -384,7 +376,3 @@ impl Sink for RoomySink {
         self.writer.write(offset, data)
     }
 }
-
-#[cfg(test)]
-#[path = "decode_tests.rs"]
-mod tests;

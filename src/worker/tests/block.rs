@@ -132,10 +132,20 @@ fn an_attempt_after_a_broken_one() {
 }
 
 #[test]
+fn a_fixed_vhd_fits_where_its_disk_does() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = bench.raw("raw", 4 << 20);
+    let device = Loop::dirty(&bench, 4 << 20, &[]);
+    server.serve("/d", bench.convert("raw", "vpc", &["-o", "subformat=fixed,force_size=on"]));
+    bench.job(&job(&server, "/d", &device.device)).done();
+    assert_device(&device, &disk);
+}
+
+#[test]
 fn what_does_not_fit_touches_nothing() {
     let (bench, server) = (Bench::new(), Server::start());
     let device = Loop::dirty(&bench, 4 << 20, &[]);
-    server.serve("/d", patterned((4 << 20) + 512));
+    server.serve("/d", patterned((4 << 20) + 1024));
     let run = bench.job(&job(&server, "/d", &device.device));
     run.failed(ExitClass::DoesNotFit, "DoesNotFit", "the device has 4Mi; request at least 5Mi");
     assert!(device.content().iter().all(|byte| *byte == 0xa5));

@@ -95,6 +95,31 @@ fn qcow2_that_a_guest_wrote_at_random_with_snapshots_in_between() {
 }
 
 #[test]
+fn qcow2_that_refers_back_to_what_is_gone_is_fetched_again_and_right() {
+    let (bench, server) = (Bench::new(), Server::start());
+    // Data in the reach of two L2 tables (512 MiB each); the second comes to lie behind the first one's data.
+    let raw = std::fs::File::create(bench.path("raw")).unwrap();
+    raw.set_len(1 << 30).unwrap();
+    for (offset, seed) in [(0, 1), (600 << 20, 2)] {
+        std::os::unix::fs::FileExt::write_all_at(&raw, &noise(1 << 20, seed), offset).unwrap();
+    }
+    let mut image = bench.convert("raw", "qcow2", &[]);
+    let word = |image: &[u8], at: usize| u64::from_be_bytes(image[at..at + 8].try_into().unwrap());
+    let offset = |entry: u64| usize::try_from(entry & 0x00ff_ffff_ffff_fe00).unwrap();
+    let l1 = offset(word(&image, 40));
+    let (first, second) = (offset(word(&image, l1)), offset(word(&image, l1 + 8)));
+    // Two clusters of the disk with the same content, as deduplicating tools write it.
+    let entry: [u8; 8] = image[first..first + 8].try_into().unwrap();
+    image[second + 8 * 3000..second + 8 * 3001].copy_from_slice(&entry);
+    std::fs::write(bench.path("image"), &image).unwrap();
+    let reference = bench.path("reference");
+    run(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(bench.path("image")).arg(&reference));
+    let fetched = bench.fetch(&server.serve("/image", image.clone()), &[]).done();
+    run(Command::new("cmp").arg(bench.output()).arg(&reference));
+    assert_eq!(fetched.report.bytes_fetched, 2 * image.len() as u64, "what was paid is told");
+}
+
+#[test]
 fn formats_that_qemu_img_converts() {
     let (bench, server) = (Bench::new(), Server::start());
     let disk = bench.raw("raw", SIZE);
