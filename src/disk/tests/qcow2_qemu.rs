@@ -96,13 +96,16 @@ fn guest_writes(random: &mut Random, size: u64, cluster: u64) -> String {
 
 /// Commands that write compressed clusters, in a disk without any data: QEMU compresses no cluster that has some.
 fn compressed_writes(random: &mut Random, size: u64, cluster: u64) -> String {
-    let mut commands = String::new();
     let chosen: Vec<u64> = (0..size / cluster).filter(|_| random.below(3) == 0).collect();
-    for index in chosen.iter().take(200) {
-        let pattern = random.below(255) + 1;
-        commands += &format!("write -c -P {pattern} {} {cluster}\n", index * cluster);
-    }
-    commands
+    let commands: Vec<String> = chosen
+        .iter()
+        .take(200)
+        .map(|index| {
+            let pattern = random.below(255) + 1;
+            format!("write -c -P {pattern} {} {cluster}\n", index * cluster)
+        })
+        .collect();
+    commands.concat()
 }
 
 fn place(random: &mut Random, size: u64, unit: u64) -> String {
