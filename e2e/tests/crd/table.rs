@@ -57,7 +57,15 @@ pub(crate) async fn run(
             .with_context(|| format!("{what}: cannot create what is to be changed"))?;
         let mut update = object("table", &after)?;
         update.metadata.resource_version = stored.metadata.resource_version;
-        let answer = api.replace("table", &dry_run, &update).await;
+        let answer = loop {
+            match api.replace("table", &dry_run, &update).await {
+                // A controller that runs has written a status meanwhile.
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    update.metadata.resource_version = api.get("table").await?.metadata.resource_version;
+                }
+                answer => break answer,
+            }
+        };
         api.delete("table", &DeleteParams::default())
             .await
             .with_context(|| format!("{what}: cannot delete what was changed"))?;
