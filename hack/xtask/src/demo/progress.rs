@@ -43,8 +43,9 @@ fn line(status: &VMDiskSyncStatus) -> String {
     };
     let percent = progress.percent.map_or_else(String::new, |percent| format!("{percent}%"));
     let stage = progress.stage.map_or_else(String::new, |stage| format!("{stage:?}"));
-    let (fetched, written) = (progress.bytes_fetched >> 20, progress.bytes_written >> 20);
-    format!("{phase}  {percent:>4}  {stage:<10}  {fetched:>4} MiB fetched, {written:>4} MiB written")
+    let fetched = progress.bytes_fetched >> 20;
+    let speed = progress.bytes_per_second.map_or_else(String::new, |rate| format!(", {} MiB/s", rate >> 20));
+    format!("{phase}  {percent:>4}  {stage:<10}  {fetched:>4} MiB{speed}")
 }
 
 #[cfg(test)]
