@@ -60,6 +60,17 @@ enum Look {
     Taken,
 }
 
+/// What came of an attempt to acquire or renew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    /// The lease is ours.
+    Held,
+    /// It is somebody else's.
+    Taken,
+    /// Somebody wrote it between our look and our write.
+    Overtaken,
+}
+
 impl Lease {
     /// The lease in this namespace, as seen by this replica.
     #[must_use]
@@ -71,8 +82,8 @@ impl Lease {
     pub async fn acquire(&mut self) {
         loop {
             match timeout(RENEW_DEADLINE, self.attempt()).await {
-                Ok(Ok(true)) => return,
-                Ok(Ok(false)) => {}
+                Ok(Ok(Attempt::Held)) => return,
+                Ok(Ok(Attempt::Taken | Attempt::Overtaken)) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "failed to acquire the lease; trying again"),
                 Err(_) => tracing::warn!("the API server did not answer about the lease; trying again"),
             }
@@ -89,8 +100,10 @@ impl Lease {
             let begun = Instant::now();
             match timeout(left, self.attempt()).await {
                 // Counted from before the call: the server may have taken it at any moment since.
-                Ok(Ok(true)) => renewed = begun,
-                Ok(Ok(false)) => {
+                Ok(Ok(Attempt::Held)) => renewed = begun,
+                // An earlier life of this replica may have had the last word; who holds it now, the next look tells.
+                Ok(Ok(Attempt::Overtaken)) => tracing::warn!("the lease was written meanwhile; looking again"),
+                Ok(Ok(Attempt::Taken)) => {
                     tracing::error!("another replica holds the lease");
                     return;
                 }
@@ -117,14 +130,14 @@ impl Lease {
         }
     }
 
-    /// Acquires or renews, if it may. True: the lease is ours.
-    async fn attempt(&mut self) -> Result<bool, Error> {
+    /// Acquires or renews, if it may.
+    async fn attempt(&mut self) -> Result<Attempt, Error> {
         let Some(current) = self.api.get_opt(NAME).await? else {
             return self.create().await;
         };
         let look = self.look(Record::of(&current), Instant::now());
         if look == Look::Taken {
-            return Ok(false);
+            return Ok(Attempt::Taken);
         }
         let now = MicroTime(Timestamp::now());
         let mut spec = json!({
@@ -141,15 +154,14 @@ impl Lease {
         match self.api.patch(NAME, &PatchParams::default(), &Patch::Merge(&patch)).await {
             Ok(stored) => {
                 self.seen = Some((Record::of(&stored), Instant::now()));
-                Ok(true)
+                Ok(Attempt::Held)
             }
-            // Somebody was faster: the next look tells who.
-            Err(Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(Error::Api(status)) if status.code == 409 => Ok(Attempt::Overtaken),
             Err(error) => Err(error),
         }
     }
 
-    async fn create(&mut self) -> Result<bool, Error> {
+    async fn create(&mut self) -> Result<Attempt, Error> {
         let now = MicroTime(Timestamp::now());
         let lease = LeaseObject {
             metadata: ObjectMeta { name: Some(NAME.into()), ..ObjectMeta::default() },
@@ -165,9 +177,9 @@ impl Lease {
         match self.api.create(&PostParams::default(), &lease).await {
             Ok(stored) => {
                 self.seen = Some((Record::of(&stored), Instant::now()));
-                Ok(true)
+                Ok(Attempt::Held)
             }
-            Err(Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(Error::Api(status)) if status.code == 409 => Ok(Attempt::Overtaken),
             Err(error) => Err(error),
         }
     }
