@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use crate::environment::Environment;
+use crate::instance::Instance;
 
 /// The running cluster: a client with all rights, and the names of what stands beside it.
 #[derive(Clone)]
@@ -13,34 +17,33 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// Attaches to the cluster that the environment describes: `cargo xtask test` sets it, and so does
-    /// `. target/cluster/env` in a shell.
+    /// Attaches to the cluster that runs for this checkout.
     ///
     /// # Errors
-    /// When there is no such environment, or its kubeconfig cannot be used.
+    /// When none is up, or its kubeconfig cannot be used.
     pub async fn attach() -> Result<Self> {
         // Another test of this process may have been first; it is the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        variable("KUBECONFIG")?;
-        let client = Client::try_default().await.context("the cluster's kubeconfig cannot be used")?;
+        let kubeconfig =
+            Kubeconfig::read_from(path("KUBECONFIG")?).context("the cluster's kubeconfig cannot be read")?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        let client = Client::try_from(config).context("the cluster's kubeconfig cannot be used")?;
         Ok(Self { client })
     }
 }
 
-/// A variable of the cluster's environment.
+/// A variable of the running cluster's environment. Not of this process's: its KUBECONFIG may be anybody's.
 ///
 /// # Errors
-/// When it is not set.
+/// When no cluster is up.
 pub fn variable(name: &str) -> Result<String> {
-    std::env::var(name).with_context(|| {
-        format!("{name} is not set: run `cargo xtask test`, or `. target/cluster/env` after `cargo xtask cluster up`")
-    })
+    Environment::load(&Instance::current()?)?.get(name).map(str::to_owned)
 }
 
 /// A variable that holds a path.
 ///
 /// # Errors
-/// When it is not set.
+/// When no cluster is up.
 pub fn path(name: &str) -> Result<PathBuf> {
     variable(name).map(PathBuf::from)
 }
