@@ -37,10 +37,32 @@ pub(crate) enum Step {
     Cleanup(Ending),
     /// Look again at everything that a wrong hand-over would hurt.
     Inspect,
+    /// The prime has no volume yet: see whether its provisioner says why, then rest.
+    AwaitVolume(Wait),
     /// Write, once; the pass is over.
     Write(Write),
     /// Tell the user first.
     Tell(Notice, Box<Step>),
+}
+
+impl Step {
+    /// For the log.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Rest(_) => "rest".into(),
+            Self::Populate(_) => "populate".into(),
+            Self::Complete(_) => "complete".into(),
+            Self::Cleanup(ending) => format!("clean up {:?}", ending.cause),
+            Self::Inspect => "inspect".into(),
+            Self::AwaitVolume(_) => "await volume".into(),
+            Self::Write(Write::CreatePrime { .. }) => "create prime".into(),
+            Self::Write(Write::DeletePrime(_)) => "delete prime".into(),
+            Self::Write(Write::Reclaim(_)) => "reclaim".into(),
+            Self::Write(Write::Rebind(_)) => "rebind".into(),
+            Self::Write(Write::Unpin { .. }) => "unpin".into(),
+            Self::Tell(_, next) => next.name(),
+        }
+    }
 }
 
 /// How a filling ends.
@@ -95,6 +117,8 @@ pub(crate) struct Inspection {
 /// How soon to look again at something that no watch of ours tells of.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// What a provisioner needs that is well; after that, it is asked what is wrong as often.
+const PROVISIONED_SOON: Duration = Duration::from_secs(5);
 /// How soon to ask again for a prime that a quota or a policy refused.
 const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 
@@ -246,6 +270,10 @@ fn keep_mismatch(volume: &PersistentVolume, why: &str) -> Step {
 /// The step after the populator has said how far the filling is.
 pub(crate) fn after_populate<S>(observed: &Observed<S>, node: Option<String>, answer: Populate) -> Step {
     match answer {
+        Populate::Running(wait) if observed.provisions_since(PROVISIONED_SOON) => Step::AwaitVolume(wait),
+        Populate::Running(wait) if observed.provisions_since(Duration::ZERO) => {
+            Step::Rest(no_later_than(wait, PROVISIONED_SOON))
+        }
         Populate::Hold(wait) | Populate::Running(wait) => Step::Rest(wait),
         Populate::NeedPrime(spec) if observed.prime.is_none() => {
             Step::Write(Write::CreatePrime { spec: Box::new(spec), node })
@@ -259,6 +287,17 @@ pub(crate) fn after_populate<S>(observed: &Observed<S>, node: Option<String>, an
         },
         Populate::Discard(wait) | Populate::Failed(wait) => discard(observed, wait),
     }
+}
+
+/// The step after the provisioner has been heard, or has said nothing.
+pub(crate) fn await_volume(wait: Wait, failure: Option<&str>) -> Step {
+    let mut wait = no_later_than(wait, PROVISIONED_SOON);
+    wait.notice = wait.notice.or_else(|| failure.map(notices::provisioning_failed));
+    Step::Rest(wait)
+}
+
+fn no_later_than(wait: Wait, limit: Duration) -> Wait {
+    Wait { at_most: Some(wait.at_most.map_or(limit, |at_most| at_most.min(limit))), ..wait }
 }
 
 /// The step after the API server has refused the prime and the populator has been told.

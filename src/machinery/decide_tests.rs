@@ -143,6 +143,7 @@ fn words(step: &Step) -> String {
         Step::Populate(node) => format!("populate {}", node.as_deref().unwrap_or("anywhere")),
         Step::Complete(node) => format!("complete {}", node.as_deref().unwrap_or("anywhere")),
         Step::Inspect => "inspect".into(),
+        Step::AwaitVolume(rest) => format!("await volume{}", wait(rest)),
         Step::Tell(notice, next) => format!("say {}, {}", notice.reason, words(next)),
         Step::Cleanup(ending) => {
             let unpin = ending.unpin.as_ref().map(|node| format!(" unpin {node}")).unwrap_or_default();
@@ -371,6 +372,15 @@ fn follows_what_the_populator_says() {
         ("its turn", World::fresh(), Populate::NeedPrime(prime()), "create prime node-1"),
         ("it has not seen the prime", World::provisioning(), Populate::NeedPrime(prime()), "rest 5s"),
         ("running", World::new(), Populate::Running(wait()), "rest 7s"),
+        ("running, no volume yet", World::provisioning(), Populate::Running(Wait::default()), "rest 5s"),
+        ("running, no volume yet, and not so soon", World::provisioning(), Populate::Running(wait()), "rest 5s"),
+        (
+            "running, no volume for long",
+            World::provisioning()
+                .with(|world| world.prime["metadata"]["creationTimestamp"] = json!("2026-11-21T03:59:50Z")),
+            Populate::Running(wait()),
+            "await volume 7s",
+        ),
         ("filled", World::new(), Populate::Filled, "complete node-1"),
         ("filled before it is bound", World::provisioning(), Populate::Filled, "rest 5s"),
         ("discarded", World::new(), Populate::Discard(wait()), "delete prime"),
@@ -389,6 +399,13 @@ fn follows_what_the_populator_says() {
     ] {
         assert_eq!(words(&after_complete(&observed(World::new()), answer)), expected, "{case}");
     }
+}
+
+#[test]
+fn a_provisioner_that_fails_is_heard() {
+    assert_eq!(words(&await_volume(Wait::default(), Some("no room"))), "rest ProvisioningFailed 5s");
+    assert_eq!(words(&await_volume(Wait::default(), None)), "rest 5s");
+    assert_eq!(words(&await_volume(say(notices::selector()), Some("no room"))), "rest SelectorUnsupported 5s");
 }
 
 #[test]

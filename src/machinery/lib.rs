@@ -24,7 +24,8 @@
 //! # Permissions
 //!
 //! Claims: get, list, watch, create, delete, patch. Volumes: get, list, watch, patch. Pods, sources, `StorageClass`es,
-//! `CSIDriver`s, `Node`s and `ReferenceGrant`s: list, watch (nodes: get too). `events.k8s.io` events: create.
+//! `CSIDriver`s, `Node`s and `ReferenceGrant`s: list, watch (nodes: get too). `events.k8s.io` events: create;
+//! core events: list (what a provisioner says of a prime).
 
 mod apply;
 mod build;

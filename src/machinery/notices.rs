@@ -123,6 +123,16 @@ pub(crate) fn prime_name_taken(namespace: &str, prime: &str) -> Notice {
     )
 }
 
+pub(crate) fn provisioning_failed(message: &str) -> Notice {
+    warning(
+        "ProvisioningFailed",
+        format!(
+            "No volume can be made for this claim, its provisioner says: {message}. Mend what it names; it tries again \
+             by itself."
+        ),
+    )
+}
+
 pub(crate) fn volume_lost(volume: &str) -> Notice {
     warning(
         "VolumeLost",

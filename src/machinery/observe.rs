@@ -6,7 +6,7 @@ use futures::future::try_join_all;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
-        core::v1::{Node as KubeNode, PersistentVolume, PersistentVolumeClaim, Pod},
+        core::v1::{Event, Node as KubeNode, PersistentVolume, PersistentVolumeClaim, Pod},
         storage::v1::{CSIDriver, StorageClass},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -233,6 +233,19 @@ where
         let ours = ListParams::default().labels(&format!("{}={}", self.keys.claim_uid, claim_ref.uid));
         let volumes = api.list(&ours).await.trying("look for a volume that was handed over already")?;
         Ok(!volumes.items.iter().any(|volume| claimed_by(volume, &claim_ref.uid)))
+    }
+
+    /// What the provisioner said last of a prime that it could not serve.
+    pub(crate) async fn provisioning_failure(&self, prime: &PersistentVolumeClaim) -> Result<Option<String>, Error> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace(&prime.metadata));
+        let failures = format!("involvedObject.uid={},reason=ProvisioningFailed", uid(&prime.metadata));
+        let events = api.list(&ListParams::default().fields(&failures)).await.trying("read the prime's events")?;
+        let when = |event: &Event| {
+            let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref());
+            let observed = series.or(event.event_time.as_ref()).map(|time| time.0);
+            observed.or(event.last_timestamp.as_ref().map(|time| time.0))
+        };
+        Ok(events.items.into_iter().max_by_key(when).and_then(|event| event.message))
     }
 
     /// The last look before a volume changes hands.

@@ -106,6 +106,14 @@ impl<S> Observed<S> {
         }
     }
 
+    /// Whether the prime has waited for its volume at least that long.
+    pub(crate) fn provisions_since(&self, at_least: Duration) -> bool {
+        let Some(prime) = &self.prime else { return false };
+        let since = prime.metadata.creation_timestamp.as_ref().map_or(self.now, |since| since.0);
+        let waited = Duration::try_from(self.now.duration_since(since)).unwrap_or_default();
+        matches!(self.prime_volume(), PrimeVolume::Pending) && waited >= at_least
+    }
+
     /// Whether anything exists that was made for this claim and is not the claim's own by now.
     pub(crate) fn has_leftovers(&self) -> bool {
         self.prime.is_some() || !self.workers.is_empty()

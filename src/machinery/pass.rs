@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     apply::Applied,
-    decide::{self, Ending, Step, Write, after_cleanup, after_complete, after_populate, after_refusal, hand_over},
+    decide::{
+        self, Ending, Step, Write, after_cleanup, after_complete, after_populate, after_refusal, await_volume,
+        hand_over,
+    },
     error::Error,
     events::Announcer,
     metrics::{Metrics, Outcome},
@@ -48,12 +51,13 @@ impl<P: Populator> Passes<P> {
             if let Some(tamper) = self.tamper {
                 step = tamper(&observed, step);
             }
-            tracing::debug!(?step);
+            tracing::debug!(step = step.name(), "decided");
             step = match step {
                 Step::Populate(node) => {
                     self.start_clock(&observed);
                     let answer = self.populate(&observed, node.clone(), None).await?;
-                    if matches!(&answer, Populate::Running(Wait { notice: None, .. })) {
+                    let provisioned = !observed.provisions_since(std::time::Duration::ZERO);
+                    if provisioned && matches!(&answer, Populate::Running(Wait { notice: None, .. })) {
                         // What was wrong before is news when it is wrong again.
                         self.announcer.forget(&claim_ref.uid);
                     }
@@ -67,6 +71,13 @@ impl<P: Populator> Passes<P> {
                 },
                 Step::Cleanup(ending) => self.clean_up(&observed, ending).await?,
                 Step::Inspect => hand_over(&observed, &self.observer.inspect(&observed).await?),
+                Step::AwaitVolume(wait) => {
+                    let failure = match &observed.prime {
+                        Some(prime) => self.observer.provisioning_failure(prime).await?,
+                        None => None,
+                    };
+                    await_volume(wait, failure.as_deref())
+                }
                 Step::Tell(notice, next) => {
                     self.tell(&observed, Some(&notice)).await;
                     *next

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::populator::ClaimRef;
 
-const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 
 /// How a pass ended, as far as the queue is concerned.

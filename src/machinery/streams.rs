@@ -79,17 +79,14 @@ where
     K: Resource<DynamicType: Default> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let kind = K::kind(&K::DynamicType::default()).into_owned();
-    surviving(kind, watcher(api, config).modify(prune))
+    surviving(watcher(api, config).modify(prune), move |error| tracing::warn!(kind, %error, "watch interrupted"))
 }
 
 fn surviving<K: Send>(
-    kind: String,
     stream: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send,
+    interrupted: impl Fn(&watcher::Error) + Send,
 ) -> impl Stream<Item = Event<K>> + Send {
-    stream.default_backoff().filter_map(move |event| {
-        let event = event.inspect_err(|error| tracing::debug!(kind, %error, "watch interrupted")).ok();
-        std::future::ready(event)
-    })
+    stream.default_backoff().filter_map(move |event| std::future::ready(event.inspect_err(&interrupted).ok()))
 }
 
 /// Keeps a cache by claim up to date.
@@ -213,7 +210,10 @@ pub(crate) async fn cordons<S: Resource<DynamicType = ()>>(client: Client, wake:
 /// Grants; they are read afresh by each pass that needs one.
 pub(crate) async fn grants<S: Resource<DynamicType = ()>>(client: Client, wake: Wake) {
     let api = Api::<grant::ReferenceGrant>::all_with(client, &grant::resource());
-    let mut events = std::pin::pin!(surviving("ReferenceGrant".into(), watcher(api, watcher::Config::default())));
+    let mut events = std::pin::pin!(surviving(watcher(api, watcher::Config::default()), |error| {
+        // Ordinary where its CRD is not installed.
+        tracing::debug!(%error, "watch of ReferenceGrants interrupted");
+    }));
     while let Some(event) = events.next().await {
         if let Event::Apply(grant) | Event::InitApply(grant) | Event::Delete(grant) = event {
             let granting = namespace(&grant.metadata).to_owned();
