@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, ResourceExt, api::LogParams};
 use populator_crd::v1alpha1::{Progress, Stage, SyncPhase, VMDiskSyncStatus};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use vmdisk_wire as wire;
 
 use super::records::Records;
@@ -23,6 +23,9 @@ use crate::{
 
 /// How often a record is written at most.
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a log may be silent.
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// How long to wait before following a log again whose stream broke off.
 const RECONNECT: Duration = Duration::from_secs(2);
@@ -76,7 +79,8 @@ impl Progresses {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
         let params = LogParams { follow: true, tail_lines: Some(1), ..LogParams::default() };
         let mut lines = api.log_stream(&pod.name_any(), &params).await?.lines();
-        while let Some(line) = lines.try_next().await? {
+        // A node that is lost ends no stream; whether its pod still runs is asked again after a silence.
+        while let Some(line) = timeout(SILENCE, lines.try_next()).await?? {
             let Some(said) = wire::Progress::parse(&line) else { continue };
             if let Some(progress) = meter.take(said, Instant::now())
                 && !self.write(pod, progress).await
