@@ -8,11 +8,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use vmdisk_wire::{Format, Job, Limits, Operation, Source, SourceType, TargetKind};
 
 use crate::failure::{Failure, Reason, Result};
-use crate::fill::Work;
 use crate::http::Options;
 use crate::policy::Policy;
 use crate::sink::Wish;
 use crate::staging::Scratch;
+use crate::work::Work;
 
 /// Fetches one disk image, verifies it, and writes it as a raw disk.
 ///
@@ -60,14 +60,14 @@ pub struct Fetch {
     /// The file to write, or a block device.
     #[arg(long, short)]
     pub output: PathBuf,
-    /// The least size of the disk in bytes: a smaller one is grown. Required for a blank disk.
-    #[arg(long)]
+    /// The size of the disk, such as 20Gi: a smaller image is grown, a larger one refused. Required for a blank disk.
+    #[arg(long, value_parser = bytes)]
     pub size: Option<u64>,
     /// `sha256:…` or `sha512:…` of the fetched bytes.
     #[arg(long)]
     pub checksum: Option<String>,
-    /// Fetch no faster than this, in bytes a second.
-    #[arg(long)]
+    /// Fetch no faster than this a second, such as 10Mi.
+    #[arg(long, value_parser = bytes)]
     pub bandwidth: Option<u64>,
     /// Where to stage what cannot be decoded as it comes; by default beside the output.
     #[arg(long)]
@@ -141,6 +141,21 @@ pub enum DiskFormat {
     Vdi,
     Vhd,
     Vhdx,
+}
+
+/// Reads a number of bytes, with a binary unit or none.
+fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|last: char| !last.is_ascii_digit());
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "Ki" => 10,
+        "Mi" => 20,
+        "Gi" => 30,
+        "Ti" => 40,
+        _ => return Err(format!("{text:?} is no size; expected a number with Ki, Mi, Gi, Ti or no unit")),
+    };
+    let number: u64 = digits.parse().map_err(|error| format!("{text:?} is no size: {error}"))?;
+    number.checked_mul(1 << shift).ok_or_else(|| format!("{text:?} is more than there is"))
 }
 
 impl Run {
@@ -258,3 +273,7 @@ impl From<DiskFormat> for Format {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "cli_tests.rs"]
+mod tests;

@@ -83,6 +83,8 @@ pub fn run(sandbox: &Sandbox, format: Format, image: &Path, target: &Path, count
         .arg(&target)
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        // Each arena of glibc's reserves address space, which is limited; on many cores they alone would fill it.
+        .env("MALLOC_ARENA_MAX", "2")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -91,7 +91,11 @@ impl Decode {
         let room = self.target.room();
         match (inspection.virtual_size, length) {
             // What looks raw may end in the footer of a fixed vhd, which is no part of the disk.
-            (Some(size), _) if self.may_have_footer(inspection) => room.check(size.saturating_sub(VHD_FOOTER)),
+            (Some(size), _)
+                if self.may_have_footer(inspection) && room.check(size.saturating_sub(VHD_FOOTER)).is_ok() =>
+            {
+                Ok(())
+            }
             (Some(size), _) => room.check(size),
             (None, Length::AtLeast(size)) => room.check_at_least(size.saturating_sub(VHD_FOOTER)),
             (None, _) => Ok(()),

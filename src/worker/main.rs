@@ -10,9 +10,9 @@ use vmdisk_wire::{Operation, Report};
 use vmdisk_worker::cli::{Cli, Command, Run};
 use vmdisk_worker::convert;
 use vmdisk_worker::failure::{Failure, Reason, Result};
-use vmdisk_worker::fill::{self, Work};
 use vmdisk_worker::progress::{self, Counters};
 use vmdisk_worker::report::{self, Findings};
+use vmdisk_worker::work::{self, Work};
 
 fn main() -> ExitCode {
     // The only provider that this tree links; a second installation would be a bug, and harmless.
@@ -31,9 +31,9 @@ fn main() -> ExitCode {
         None => Command::Run(RunAlone::parse().run),
     };
     match command {
-        Command::Run(run) => work(run.work(), Voice::Machine(&run.termination_log)),
-        Command::Fetch(fetch) => work(fetch.work(), Voice::human(fetch.image.json)),
-        Command::Inspect(image) => work(image.work(Operation::Inspect), Voice::human(image.json)),
+        Command::Run(run) => perform(run.work(), Voice::Machine(&run.termination_log)),
+        Command::Fetch(fetch) => perform(fetch.work(), Voice::human(fetch.image.json)),
+        Command::Inspect(image) => perform(image.work(Operation::Inspect), Voice::human(image.json)),
         Command::Sandboxed(bars) => {
             let error = convert::become_sandboxed(&bars.read, &bars.write, &bars.command);
             complain(&format!("{error:#}"));
@@ -66,10 +66,10 @@ impl Voice<'_> {
     }
 }
 
-fn work(work: Result<Work>, voice: Voice<'_>) -> ExitCode {
+fn perform(ordered: Result<Work>, voice: Voice<'_>) -> ExitCode {
     let counters = Counters::default();
     let findings = Findings::default();
-    let outcome = work.and_then(|work| {
+    let outcome = ordered.and_then(|work| {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -79,7 +79,7 @@ fn work(work: Result<Work>, voice: Voice<'_>) -> ExitCode {
                 // Threads that are stuck in I/O must not hold back the report.
                 runtime.shutdown_background();
                 if let Err(failure) = &outcome {
-                    fill::clear_up(&work, failure, &findings);
+                    work::clear_up(&work, failure, &findings);
                 }
                 outcome
             })
@@ -110,7 +110,7 @@ async fn attend(work: &Work, counters: &Counters, findings: &Findings, voice: Vo
         }
     };
     tokio::select! {
-        outcome = fill::run(work, counters, findings) => outcome,
+        outcome = work::run(work, counters, findings) => outcome,
         () = stop => Err(Failure::new(Reason::Interrupted, "the worker was told to stop before it was done")),
         () = show => Err(Failure::new(Reason::Internal, "the progress display ended")),
     }

@@ -18,6 +18,8 @@ pub const INTERVAL: u64 = 64 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resume {
+    /// Where the source is; tags mean something only there.
+    pub url: String,
     /// What names the source's bytes: digest or strong ETag.
     pub identity: String,
     /// The source's size.

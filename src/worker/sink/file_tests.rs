@@ -46,7 +46,7 @@ fn what_is_unfinished_stays_only_with_a_record_and_a_reason() {
     let wish = wish(directory.path());
     let part = directory.path().join("disk.img.part");
     let journal = Journal::new(directory.path().join("disk.img.part.json"));
-    let resume = Resume { identity: "\"a\"".into(), size: 100, bytes: 10 };
+    let resume = Resume { url: "https://h/x".into(), identity: "\"a\"".into(), size: 100, bytes: 10 };
     for (record, length, keep, stays, resumes) in [
         (false, 20, true, false, false),
         (true, 20, false, false, false),

@@ -148,6 +148,16 @@ fn a_raw_image_goes_on_in_a_later_attempt() {
     let run = bench.job(&job).done();
     assert_eq!(run.report.bytes_fetched, SIZE as u64);
     assert_disk(&disk_of(&bench), &other);
+
+    // Another place may use the same tag for other bytes.
+    std::fs::remove_file(disk_of(&bench)).unwrap();
+    server.put("/d", breaking("\"a\"", vec![Fault::Cut(80 << 20), gone()]));
+    bench.job(&job).failed(ExitClass::SourceMissing, "NotFound", "404");
+    server.put("/e", Resource { body: other.clone().into(), etag: Some("\"a\"".into()), ..Resource::default() });
+    let mut elsewhere = job.clone();
+    elsewhere.source.url = server.url("/e");
+    bench.job(&elsewhere).done();
+    assert_disk(&disk_of(&bench), &other);
 }
 
 #[test]
@@ -337,13 +347,13 @@ fn a_server_that_falls_silent_is_left_and_asked_again() {
     let disk = patterned(5 << 20);
     let faults = [Fault::Stall(1_000_000)].into();
     server.put("/d", Resource { body: disk.clone().into(), etag: Some("\"a\"".into()), faults, ..Resource::default() });
-    let mut work = vmdisk_worker::fill::Work::of_job(job(&bench, &server, "/d")).unwrap();
+    let mut work = vmdisk_worker::work::Work::of_job(job(&bench, &server, "/d")).unwrap();
     work.patience.idle_timeout = std::time::Duration::from_millis(300);
     // Here the work runs in this process, which installs no provider of its own.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (counters, findings) = Default::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(vmdisk_worker::fill::run(&work, &counters, &findings)).unwrap();
+    runtime.block_on(vmdisk_worker::work::run(&work, &counters, &findings)).unwrap();
     assert_disk(&disk_of(&bench), &disk);
     assert_eq!(server.seen("/d").len(), 2);
     assert_eq!(counters.fetched(), disk.len() as u64);

@@ -1,4 +1,4 @@
-//! The operations of a worker.
+//! What a worker can do: fill a volume, inspect an image, finish a volume that was cut from a snapshot.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use crate::http::{Body, Client, Identity, Object, Options};
 use crate::pipeline::{self, Feed};
 use crate::policy::Policy;
 use crate::progress::Counters;
+use crate::redact::redacted;
 use crate::report::{Findings, from_wire};
 use crate::resume::Resume;
 use crate::room::human;
@@ -192,6 +193,9 @@ async fn open(work: &Work, blob: &Blob, target: &Target, counters: &Counters) ->
 
 /// The object bound to what an earlier attempt knew of it; `None` when it is another one.
 fn expecting(object: &Object, resume: &Resume) -> Option<Object> {
+    if redacted(&object.url) != resume.url {
+        return None;
+    }
     let mut object = object.clone();
     match &object.identity {
         Identity::Unknown => object.identity = Identity::Tag(resume.identity.clone()),
@@ -208,6 +212,7 @@ fn expecting(object: &Object, resume: &Resume) -> Option<Object> {
 /// What a later attempt needs to know these bytes again.
 fn resumable(object: &Object) -> Option<Resume> {
     Some(Resume {
+        url: redacted(&object.url),
         identity: name_of(&object.identity, object).filter(|_| object.resumable())?,
         size: object.size?,
         bytes: 0,
