@@ -238,11 +238,14 @@ fn phase(sync: &VMDiskSync) -> Option<SyncPhase> {
     sync.status.as_ref()?.phase
 }
 
-/// The place in the queue: by the record, or since the record exists.
+/// The place in the queue: by the record, or since the record exists where nothing is written yet. A record that says
+/// nothing of it was set aside, and joins again when its claim is asked for.
 fn place(sync: &VMDiskSync) -> Option<Place> {
-    let recorded = sync.status.as_ref().and_then(|status| status.enqueued_at.as_ref()).map(|time| time.0);
-    let created = sync.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    Some(Place { enqueued_at: recorded.or(created)?, uid: sync.uid()? })
+    let since = match &sync.status {
+        Some(status) => status.enqueued_at.as_ref().map(|time| time.0),
+        None => sync.metadata.creation_timestamp.as_ref().map(|time| time.0),
+    };
+    Some(Place { enqueued_at: since?, uid: sync.uid()? })
 }
 
 /// Keeps of a worker pod what is read here: who it is, and what its status says.
@@ -268,3 +271,7 @@ pub fn pruned_pod(mut pod: Pod) -> Pod {
     prune_pod(&mut pod);
     pod
 }
+
+#[cfg(test)]
+#[path = "observer_tests.rs"]
+mod tests;
