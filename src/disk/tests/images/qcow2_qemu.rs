@@ -1,10 +1,8 @@
 //! Every kind of qcow2 that QEMU's tools write, against what they read back.
 
-mod support;
-
 use std::path::Path;
 
-use support::{
+use crate::support::{
     Random, Route, assert_same, decode_random, decode_stream,
     qemu::{Images, qemu_img, qemu_io, text},
     sample_disk,

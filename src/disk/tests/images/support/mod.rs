@@ -1,7 +1,5 @@
 //! What the black-box tests share: a sink that checks its caller, and ways to run an image through the decoders.
 
-#![allow(dead_code, reason = "each test crate uses its part")]
-
 pub(crate) mod qemu;
 pub(crate) mod writer;
 
@@ -118,6 +116,17 @@ pub(crate) fn decode_stream(image: &[u8], chunks: &[usize], options: &Options) -
     assert_eq!(summary.virtual_size, disk.data.len() as u64);
     assert_eq!(summary.image_size, image.len() as u64);
     Ok((disk.data, route))
+}
+
+/// Streams an image up to `position`, and reads the rest: the worker may do so at any time.
+pub(crate) fn decode_switching(image: &[u8], position: usize) -> Result<Vec<u8>, Error> {
+    let inspection = inspect(image)?;
+    let mut disk = disk(&inspection);
+    let mut decoder = Decoder::new(&inspection, &Options::default())?;
+    decoder.push(&image[..position], &mut disk)?;
+    let rest = Rest { image, from: position as u64 };
+    decoder.finish_at(&rest, &mut disk)?;
+    Ok(disk.data)
 }
 
 fn stream(

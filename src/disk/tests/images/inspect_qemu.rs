@@ -1,10 +1,8 @@
 //! The inspector's verdict on what QEMU's tools make, and on raw disks of every kind.
 
-mod support;
-
 use std::path::Path;
 
-use support::{
+use crate::support::{
     Disk, assert_same, decode_random, decode_stream, inspect,
     qemu::{Images, qemu_img, text},
     sample_disk,

@@ -1,0 +1,8 @@
+//! The crate as its users see it: images by QEMU's tools and by a writer of our own, through the public interface.
+//!
+//! These tests need `qemu-img` and `qemu-io`; without them they fail.
+
+mod inspect_qemu;
+mod qcow2_property;
+mod qcow2_qemu;
+mod support;
