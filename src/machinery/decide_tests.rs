@@ -486,8 +486,21 @@ fn a_volume_is_handed_over_only_as_it_was_judged() {
         json!({"metadata": {"name": "pod", "labels": labels}, "spec": {"nodeName": node, "containers": []},
                "status": {"phase": phase}})
     };
+    let container = |state: &str, restart: &str| {
+        let mut pod = pod(true, "Running", Some("n"));
+        pod["spec"]["restartPolicy"] = json!(restart);
+        pod["spec"]["containers"] = json!([{"name": "worker"}]);
+        let detail = if state == "terminated" { json!({"exitCode": 0}) } else { json!({}) };
+        pod["status"]["containerStatuses"] = json!([{
+            "name": "worker", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {state: detail},
+        }]);
+        pod
+    };
     let cases: Vec<Case> = vec![
         ("all is well", Box::new(|_| ()), vec![pod(true, "Succeeded", Some("n"))], "rebind"),
+        ("the worker has just ended", Box::new(|_| ()), vec![container("terminated", "Never")], "rebind"),
+        ("the worker will be started again", Box::new(|_| ()), vec![container("terminated", "OnFailure")], "rest 5s"),
+        ("the worker runs, says its container", Box::new(|_| ()), vec![container("running", "Never")], "rest 5s"),
         ("the worker is gone", Box::new(|_| ()), vec![], "rebind"),
         ("the worker still runs", Box::new(|_| ()), vec![pod(true, "Running", Some("n"))], "rest 5s"),
         (

@@ -184,8 +184,13 @@ pub(crate) fn names_claim(pod: &Pod, claim: &str) -> bool {
     })
 }
 
-/// Whether a pod has come to its end.
+/// Whether nothing of a pod runs any more, nor will. Its phase says so too, but a second later: the kubelet tidies up
+/// first, and a claim need not wait for that.
 pub(crate) fn is_finished(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
+    let (Some(spec), Some(status)) = (&pod.spec, &pod.status) else { return false };
+    let ended = status.container_statuses.iter().flatten();
+    let ended = ended.filter(|container| container.state.as_ref().is_some_and(|state| state.terminated.is_some()));
+    let never_again = spec.restart_policy.as_deref() == Some("Never") && !spec.containers.is_empty();
+    matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"))
+        || (never_again && ended.count() == spec.containers.len())
 }

@@ -42,10 +42,13 @@ impl Populator for HelloPopulator {
             pods.create(&PostParams::default(), &self.worker(context)?).await?;
             return Ok(Populate::Running(Wait::default()));
         };
-        Ok(match pod.status.and_then(|status| status.phase).as_deref() {
-            Some("Succeeded") => Populate::Filled,
-            Some("Failed") => Populate::Discard(Wait::default()),
-            _ => Populate::Running(Wait::default()),
+        // The container's end is known a second before the pod's; an evicted pod has none.
+        let status = pod.status.unwrap_or_default();
+        let container = status.container_statuses.and_then(|mut all| all.pop()?.state?.terminated);
+        Ok(match container.map(|end| end.exit_code) {
+            Some(0) => Populate::Filled,
+            None if status.phase.as_deref() != Some("Failed") => Populate::Running(Wait::default()),
+            _ => Populate::Discard(Wait::default()),
         })
     }
 
