@@ -111,3 +111,7 @@ impl Metrics {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

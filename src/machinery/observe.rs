@@ -79,7 +79,7 @@ where
             self.claims.of_claim(&claim_ref.uid).await.into_iter().partition(|object| uid_of(object) == claim_ref.uid);
         let workers = self.pods.of_claim(&claim_ref.uid).await;
         let mut claim = claims.into_iter().next();
-        if claim.is_none() && !(workers.is_empty() && primes.is_empty()) {
+        if claim.is_none() {
             // What follows from a missing claim cannot be undone, so a cache is not enough.
             claim = self.live_claim(claim_ref).await?.map(Arc::new);
         }

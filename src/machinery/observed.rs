@@ -25,8 +25,7 @@ pub(crate) struct Observed<S> {
     pub(crate) keys: Arc<Keys>,
     pub(crate) bind_deadline: Duration,
     pub(crate) claim_ref: ClaimRef,
-    /// The claim with exactly that UID; that it is gone has been confirmed with the API server if anything of ours is
-    /// left.
+    /// The claim with exactly that UID; that it is gone has been confirmed with the API server.
     pub(crate) claim: Option<Arc<PersistentVolumeClaim>>,
     pub(crate) prime: Option<Arc<PersistentVolumeClaim>>,
     /// The volumes that prime and claim name, as the API server has them now, and those that carry our label.
