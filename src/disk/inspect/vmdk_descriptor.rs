@@ -73,11 +73,15 @@ impl Descriptor {
     }
 }
 
-/// The descriptor without its padding: zeros to the end, and no other control characters.
+/// The descriptor without its padding: text up to the first zero.
+///
+/// QEMU rewrites a descriptor in place. When its CID gets shorter, up to seven bytes of the old text stay behind the
+/// new one's zero; nobody reads them.
 fn text(bytes: &[u8]) -> Result<&str, Refusal> {
+    const RESIDUE: usize = 8;
     let length = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     let (text, padding) = bytes.split_at(length);
-    let clean = crate::zero::is_zero(padding)
+    let clean = crate::zero::is_zero(padding.get(RESIDUE..).unwrap_or_default())
         && text.iter().all(|&byte| matches!(byte, b'\t' | b'\n' | b'\r') || !byte.is_ascii_control());
     match std::str::from_utf8(text) {
         Ok(text) if clean => Ok(text),
@@ -118,11 +122,9 @@ fn subformat(value: &str) -> Result<VmdkSubformat, Refusal> {
     if value.eq_ignore_ascii_case("streamOptimized") {
         return Ok(VmdkSubformat::StreamOptimized);
     }
-    let reason = if value.to_ascii_lowercase().contains("flat") || value.contains("2Gb") {
-        Reason::ExternalExtent
-    } else {
-        Reason::UnsupportedFormat
-    };
+    let lower = value.to_ascii_lowercase();
+    let elsewhere = ["flat", "gbmaxextent", "device", "custom"].iter().any(|word| lower.contains(word));
+    let reason = if elsewhere { Reason::ExternalExtent } else { Reason::UnsupportedFormat };
     Err(refuse(reason, "createType", value.as_bytes(), "monolithicSparse or streamOptimized"))
 }
 

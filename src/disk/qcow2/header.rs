@@ -198,7 +198,15 @@ impl Header {
             format_args!("at most {}", MAX_REFCOUNT_TABLE_BYTES >> self.cluster_bits),
         )?;
         fields.require(self.refcount_table_size > 0, "refcount_table_clusters", 0, "at least 1")?;
-        self.check_table(fields, "refcount_table_offset", self.refcount_table_offset, self.refcount_table_size)
+        self.check_table(fields, "refcount_table_offset", self.refcount_table_offset, self.refcount_table_size)?;
+        let (l1, refcounts) = (self.l1_range(), self.refcount_table_range());
+        fields.require_or(
+            Reason::Overlap,
+            l1.end <= refcounts.start || refcounts.end <= l1.start,
+            "refcount_table_offset",
+            format_args!("{:#x}, in the L1 table", refcounts.start),
+            "a place of its own",
+        )
     }
 
     fn check_snapshots(&self, fields: &Fields<'_>) -> Result<(), Refusal> {

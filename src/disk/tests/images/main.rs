@@ -2,6 +2,7 @@
 //!
 //! These tests need `qemu-img` and `qemu-io`; without them they fail.
 
+mod hostile;
 mod inspect_qemu;
 mod qcow2_property;
 mod qcow2_qemu;

@@ -1,0 +1,319 @@
+//! Damaged and malicious images: no panic, no hang, no byte outside the disk, and the same verdict by every route.
+
+use std::{collections::BTreeMap, hash::BuildHasher, io, sync::LazyLock};
+
+use proptest::prelude::*;
+use vmdisk_format::{
+    Decoder, Details, Error, Inspection, MAX_PREFIX, Options, Reason, Sink, Verdict, decode_at, inspect_prefix,
+    inspect_reader,
+};
+
+use crate::support::{
+    qemu::{Images, qemu_img, text},
+    sample_disk,
+    writer::{Cluster, Plan},
+};
+
+/// The sectors of a disk of any size, by their hashes.
+struct Sectors {
+    size: u64,
+    hashes: BTreeMap<u64, u64>,
+    hasher: std::hash::RandomState,
+}
+
+impl Sectors {
+    fn new(size: u64, hasher: &std::hash::RandomState) -> Self {
+        Self { size, hashes: BTreeMap::new(), hasher: hasher.clone() }
+    }
+}
+
+impl Sink for Sectors {
+    fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        assert!(offset + data.len() as u64 <= self.size, "beyond the disk");
+        for (index, sector) in (offset / 512..).zip(data.chunks(512)) {
+            if sector.iter().any(|&byte| byte != 0) {
+                self.hashes.insert(index, self.hasher.hash_one(sector));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The disk, or why there is none.
+type Outcome = Result<BTreeMap<u64, u64>, Error>;
+
+fn by_random_access(inspection: &Inspection, image: &[u8], sectors: &mut Sectors) -> Outcome {
+    decode_at(inspection, &Options::default(), &image, sectors)?;
+    Ok(std::mem::take(&mut sectors.hashes))
+}
+
+fn by_stream(inspection: &Inspection, image: &[u8], sectors: &mut Sectors) -> Outcome {
+    let mut decoder = Decoder::new(inspection, &Options::default())?;
+    for chunk in image.chunks(10_000) {
+        decoder.push(chunk, sectors)?;
+    }
+    decoder.finish(sectors)?;
+    Ok(std::mem::take(&mut sectors.hashes))
+}
+
+fn reason(error: &Error) -> Option<Reason> {
+    error.refusal().map(|refusal| refusal.reason)
+}
+
+/// Runs an image through everything. Gives the refusal, if it is one.
+fn run(image: &[u8]) -> Option<Reason> {
+    let mut length = 1;
+    let streamed = loop {
+        let end = image.len().min(length);
+        let known = (end == image.len()).then_some(end as u64);
+        match inspect_prefix(&image[..end], known) {
+            Ok(Verdict::NeedMore(more)) => {
+                assert!(more > length && more <= MAX_PREFIX);
+                length = more;
+            }
+            verdict => break verdict,
+        }
+    };
+    let inspection = match inspect_reader(&image) {
+        Ok(inspection) => inspection,
+        Err(error) => return Some(reason(&error).expect("a refusal")),
+    };
+    streamed.expect("what passes whole passes as a prefix");
+    let size = inspection.virtual_size.expect("known");
+    let hasher = std::hash::RandomState::new();
+    let sectors = || Sectors::new(size, &hasher);
+    let random = by_random_access(&inspection, image, &mut sectors());
+    let stream = by_stream(&inspection, image, &mut sectors());
+    match (random, stream) {
+        (Ok(random), Ok(stream)) => {
+            assert_eq!(random, stream);
+            None
+        }
+        // Without its own order a stream can't always say more than that.
+        (Ok(_), Err(Error::NeedsWholeImage { .. } | Error::NeedsRandomAccess { .. }))
+        | (Err(Error::NoDecoder { .. }), Err(Error::NoDecoder { .. })) => None,
+        (Ok(_), Err(error)) => panic!("only the stream is refused: {error}"),
+        (Err(error), Ok(_)) => panic!("only random access is refused: {error}"),
+        (Err(random), Err(_)) => Some(reason(&random).expect("a refusal")),
+    }
+}
+
+fn plan(version: u32, cluster_bits: u32, extended: bool) -> Plan {
+    let kinds = (0..60).map(|seed| {
+        let cluster = match seed % 5 {
+            0 => Cluster::Compressed { seed },
+            1 if version == 3 => Cluster::Zero { allocated: true },
+            2 if extended => Cluster::Parts { allocated: 0x00ff_1234, zero: 0xff00_0000, seed },
+            3 => Cluster::Shared,
+            _ => Cluster::Data { seed },
+        };
+        (seed % 3, cluster)
+    });
+    Plan {
+        version,
+        cluster_bits,
+        extended,
+        zstd: version == 3 && cluster_bits == 12,
+        clusters: kinds.collect(),
+        tail: -100,
+        leaked: 2,
+        order: u64::from(cluster_bits % 2),
+    }
+}
+
+/// One small image of each kind, and where its structures lie.
+static SEEDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let mut seeds: Vec<_> = [(3, 9, false), (2, 9, false), (3, 12, false), (3, 14, true)]
+        .map(|(version, bits, extended)| plan(version, bits, extended).write().0)
+        .into();
+    let images = Images::new();
+    let raw = images.write("disk.raw", &sample_disk(300 << 10, 3));
+    for (format, options) in [
+        ("vmdk", "subformat=monolithicSparse"),
+        ("vmdk", "subformat=streamOptimized"),
+        ("vdi", "static=off"),
+        ("vpc", "subformat=dynamic"),
+        ("vpc", "subformat=fixed"),
+        ("vhdx", "block_size=1M"),
+    ] {
+        let path = images.path("image");
+        let mut arguments = vec!["convert", "-f", "raw", "-O", format, text(&raw), text(&path)];
+        if format != "vdi" {
+            arguments.splice(1..1, ["-o", options]);
+        }
+        qemu_img(&arguments);
+        seeds.push(std::fs::read(&path).expect("readable"));
+    }
+    seeds
+});
+
+#[test]
+fn the_seeds_pass() {
+    for (index, seed) in SEEDS.iter().enumerate() {
+        assert_eq!(run(seed), None, "{index}: {:?}", inspect_reader(&&seed[..]).err());
+    }
+}
+
+/// A value at one of its extremes, in one of the sizes that fields have.
+fn extreme() -> impl Strategy<Value = Vec<u8>> {
+    let value = prop_oneof![
+        Just(0_u64),
+        Just(1),
+        Just(u64::MAX),
+        Just(1 << 63),
+        Just(1 << 31),
+        Just(0x7fff_ffff),
+        any::<u64>(),
+        (0_u32..64).prop_map(|bit| 1 << bit),
+    ];
+    (value, prop::sample::select(vec![1_usize, 2, 4, 8]), any::<bool>()).prop_map(|(value, length, big)| {
+        if big { value.to_be_bytes()[8 - length..].to_vec() } else { value.to_le_bytes()[..length].to_vec() }
+    })
+}
+
+/// Offsets: the head of the image, the head of any of its 512-byte sectors, its end, anywhere.
+fn position(length: usize, index: prop::sample::Index, kind: u8) -> usize {
+    match kind {
+        0..4 => index.index(length.min(512)),
+        4 | 5 => index.index(length / 512) * 512 + index.index(64),
+        6 => length - 1 - index.index(length.min(1600)),
+        _ => index.index(length),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn damage_is_refused_or_harmless(
+        seed in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..8, extreme()), 1..4),
+        cut in prop::option::weighted(0.1, any::<prop::sample::Index>()),
+    ) {
+        let mut image = SEEDS[seed.index(SEEDS.len())].clone();
+        for (index, kind, bytes) in changes {
+            let at = position(image.len(), index, kind);
+            let end = image.len().min(at + bytes.len());
+            image[at..end].copy_from_slice(&bytes[..end - at]);
+        }
+        if let Some(cut) = cut {
+            image.truncate(cut.index(image.len()));
+        }
+        run(&image);
+    }
+}
+
+/// An image with one 64-bit field changed.
+fn changed(plan: &Plan, offset: usize, value: &[u8]) -> Vec<u8> {
+    let mut image = plan.write().0;
+    image[offset..offset + value.len()].copy_from_slice(value);
+    image
+}
+
+#[test]
+fn qcow2_header_fields_at_their_extremes() {
+    let plan = Plan { order: 0, ..plan(3, 9, false) };
+    let be32 = |value: u32| value.to_be_bytes().to_vec();
+    let be64 = |value: u64| value.to_be_bytes().to_vec();
+    for (field, offset, value, expected) in [
+        ("version", 4, be32(1), Reason::UnsupportedFormat),
+        ("version", 4, be32(4), Reason::BadHeader),
+        ("backing_file_offset", 8, be64(1), Reason::BackingFile),
+        ("backing_file_offset", 8, be64(u64::MAX), Reason::BackingFile),
+        ("cluster_bits", 20, be32(8), Reason::BadHeader),
+        ("cluster_bits", 20, be32(22), Reason::BadHeader),
+        ("cluster_bits", 20, be32(u32::MAX), Reason::BadHeader),
+        ("size", 24, be64(0), Reason::Empty),
+        ("size", 24, be64(u64::MAX), Reason::TooLarge),
+        ("size", 24, be64(i64::MAX as u64), Reason::BadHeader),
+        ("crypt_method", 32, be32(1), Reason::Encrypted),
+        ("crypt_method", 32, be32(2), Reason::Encrypted),
+        ("l1_size", 36, be32(0), Reason::BadHeader),
+        ("l1_size", 36, be32((32 << 20) / 8 + 1), Reason::TooLarge),
+        ("l1_size", 36, be32(u32::MAX), Reason::TooLarge),
+        ("l1_table_offset", 40, be64(0), Reason::Overlap),
+        ("l1_table_offset", 40, be64(513), Reason::BadHeader),
+        ("l1_table_offset", 40, be64(512), Reason::Overlap),
+        ("l1_table_offset", 40, be64(u64::MAX - 511), Reason::BadHeader),
+        ("l1_table_offset", 40, be64(1 << 40), Reason::Truncated),
+        ("refcount_table_offset", 48, be64(0), Reason::Overlap),
+        ("refcount_table_offset", 48, be64(100), Reason::BadHeader),
+        ("refcount_table_clusters", 56, be32(0), Reason::BadHeader),
+        ("refcount_table_clusters", 56, be32(u32::MAX), Reason::TooLarge),
+        ("nb_snapshots", 60, be32(65537), Reason::TooLarge),
+        ("incompatible: corrupt", 72, be64(2), Reason::Corrupt),
+        ("incompatible: data file", 72, be64(4), Reason::DataFile),
+        ("incompatible: compression", 72, be64(8), Reason::BadHeader),
+        ("incompatible: extended L2", 72, be64(16), Reason::BadHeader),
+        ("incompatible: unknown", 72, be64(32), Reason::UnsupportedFeature),
+        ("incompatible: unknown", 72, be64(1 << 63), Reason::UnsupportedFeature),
+        ("refcount_order", 96, be32(7), Reason::BadHeader),
+        ("header_length", 100, be32(96), Reason::BadHeader),
+        ("header_length", 100, be32(105), Reason::BadHeader),
+        ("header_length", 100, be32(520), Reason::BadHeader),
+        ("header_length", 100, be32(u32::MAX - 7), Reason::BadHeader),
+        ("compression_type", 104, vec![1], Reason::BadHeader),
+        ("extension: data file", 112, be32(0x4441_5441), Reason::DataFile),
+        ("extension: encryption", 112, be32(0x0537_be77), Reason::Encrypted),
+        ("extension length", 112, be64(0x1234_5678_ffff_ffff), Reason::BadHeader),
+    ] {
+        let image = changed(&plan, offset, &value);
+        assert_eq!(run(&image), Some(expected), "{field} = {value:02x?}");
+    }
+    for (field, offset, value) in [
+        ("dirty", 72, be64(1)),
+        ("compatible_features", 80, be64(u64::MAX)),
+        ("autoclear_features", 88, be64(u64::MAX)),
+        ("refcount_order", 96, be32(6)),
+        ("header_length", 100, be32(104)),
+        ("an unknown extension", 112, be64(0x1234_5678_0000_0009)),
+    ] {
+        assert_eq!(run(&changed(&plan, offset, &value)), None, "{field}");
+    }
+}
+
+#[test]
+fn qcow2_tables_that_mislead() {
+    let plan = Plan {
+        version: 3,
+        cluster_bits: 9,
+        extended: false,
+        zstd: false,
+        clusters: (0..130).map(|seed| (0, Cluster::Data { seed })).collect(),
+        tail: 0,
+        leaked: 0,
+        order: 0,
+    };
+    let (image, _) = plan.write();
+    let Details::Qcow2(header) = inspect_reader(&&image[..]).expect("valid").details else {
+        panic!("qcow2");
+    };
+    let l1 = usize::try_from(header.l1_offset).expect("small");
+    let entry = |at: usize| u64::from_be_bytes(image[at..at + 8].try_into().expect("8 bytes"));
+    let l2 = usize::try_from(entry(l1) & !(1 << 63)).expect("small");
+    let eof = (image.len() as u64).next_multiple_of(512);
+    for (case, at, value, expected) in [
+        ("L2 table in the header", l1, 0, None),
+        ("L2 table shared", l1 + 8, entry(l1), Some(Reason::Overlap)),
+        ("L2 table in the L1 table", l1, l1 as u64, Some(Reason::Overlap)),
+        ("L2 table in the refcount table", l1, header.refcount_table_offset, Some(Reason::Overlap)),
+        ("L2 table unaligned", l1, entry(l1) + 8, Some(Reason::BadTable)),
+        ("L2 table behind the end", l1, eof, Some(Reason::Truncated)),
+        ("reserved bit in L1", l1, entry(l1) | 1 << 60, Some(Reason::BadTable)),
+        ("data in the L1 table", l2, l1 as u64, Some(Reason::Overlap)),
+        ("data in its L2 table", l2, l2 as u64, Some(Reason::Overlap)),
+        ("data behind the end", l2, eof, Some(Reason::Truncated)),
+        ("data far behind the end", l2, 1 << 55, Some(Reason::Truncated)),
+        ("reserved bit in L2", l2, entry(l2) | 1 << 57, Some(Reason::BadTable)),
+        ("reserved low bit in L2", l2, entry(l2) | 1 << 4, Some(Reason::BadTable)),
+        ("compressed data in the header", l2, 1 << 62 | 8, Some(Reason::Overlap)),
+        ("compressed data behind the end", l2, 1 << 62 | (eof + 99), Some(Reason::Truncated)),
+        ("compressed data that is none", l2, 1 << 62 | entry(l2 + 8) & !(1 << 63), Some(Reason::BadData)),
+        ("zero", l2, 1, None),
+        ("unallocated", l2, 0, None),
+    ] {
+        let mut image = image.clone();
+        image[at..at + 8].copy_from_slice(&value.to_be_bytes());
+        assert_eq!(run(&image), expected, "{case}");
+    }
+}
