@@ -43,29 +43,29 @@ fn add_pod(world: &World, owner: &str, status: &Value) {
     world.pods.wrote(serde_json::from_value(pod).unwrap());
 }
 
-fn syncing() -> Option<Value> {
-    Some(json!({"phase": "Syncing", "enqueuedAt": "2026-01-01T00:00:01.000000Z"}))
+fn syncing() -> Value {
+    json!({"phase": "Syncing", "enqueuedAt": "2026-01-01T00:00:01.000000Z"})
 }
 
-fn queued(at: &str) -> Option<Value> {
-    Some(json!({"phase": "Queued", "enqueuedAt": at}))
+fn queued(at: &str) -> Value {
+    json!({"phase": "Queued", "enqueuedAt": at})
 }
 
 #[test]
 fn a_new_leader_finds_permits_and_queue_in_the_objects() {
     let (world, _changes) = World::new();
     let (running, ended) = (json!({"phase": "Running"}), json!({"phase": "Failed", "reason": "Evicted"}));
-    add_sync(&world, "admitted", syncing());
-    add_sync(&world, "running", syncing());
+    add_sync(&world, "admitted", Some(syncing()));
+    add_sync(&world, "running", Some(syncing()));
     add_pod(&world, "running", &running);
-    add_sync(&world, "ended", syncing());
+    add_sync(&world, "ended", Some(syncing()));
     add_pod(&world, "ended", &ended);
     add_sync(&world, "given-up", Some(json!({"phase": "BackingOff"})));
     add_pod(&world, "given-up", &running);
     add_pod(&world, "orphan", &running);
     add_sync(&world, "new", None);
-    add_sync(&world, "second", queued("2026-01-01T00:00:09.000000Z"));
-    add_sync(&world, "first", queued("2026-01-01T00:00:02.000000Z"));
+    add_sync(&world, "second", Some(queued("2026-01-01T00:00:09.000000Z")));
+    add_sync(&world, "first", Some(queued("2026-01-01T00:00:02.000000Z")));
     add_sync(&world, "set-aside", Some(json!({"phase": "Queued"})));
     add_sync(&world, "done", Some(json!({"phase": "Succeeded"})));
 
@@ -83,7 +83,7 @@ fn a_new_leader_finds_permits_and_queue_in_the_objects() {
 #[test]
 fn whatever_is_unfinished_gets_a_pass_at_the_start() {
     let (world, _changes) = World::new();
-    add_sync(&world, "a", syncing());
+    add_sync(&world, "a", Some(syncing()));
     add_pod(&world, "a", &json!({"phase": "Running"}));
     add_sync(&world, "b", Some(json!({"phase": "Failed"})));
     add_sync(&world, "c", None);

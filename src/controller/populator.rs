@@ -133,6 +133,7 @@ impl DiskPopulator {
                 },
                 worker: &worker,
                 prime: prime_of(context.prime.as_deref(), &sync_uid),
+                worker_binds: binds_immediately(&context.claim),
                 prime_refused: context.prime_refused.as_deref(),
                 permit,
                 policy: &policy,
@@ -152,6 +153,10 @@ impl DiskPopulator {
                     } else {
                         permit = Permit::Unasked;
                     }
+                }
+                Step::Vouch => {
+                    self.gate.admitted(&sync_uid).await?;
+                    permit = Permit::Fresh;
                 }
                 Step::CreateWorker => {
                     let order = Order { image, claim: &context.claim, status, policy: &policy };
@@ -406,6 +411,12 @@ fn prime_of(prime: Option<&PersistentVolumeClaim>, sync_uid: &str) -> Prime {
         Some("Bound" | "Lost") => Prime::Bound,
         _ => Prime::Pending,
     }
+}
+
+/// Whether the claim is filled without a consumer of its own. In a class that waits for one it is the worker; in others
+/// the worker may as well come early.
+fn binds_immediately(claim: &PersistentVolumeClaim) -> bool {
+    claim.annotations().get(names::BIND_IMMEDIATELY_ANNOTATION).is_some_and(|value| value == "true")
 }
 
 fn to_machinery(answer: Answer, sync: &VMDiskSync, context: &Context<VMDiskImage>) -> Populate {

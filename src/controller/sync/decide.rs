@@ -26,6 +26,8 @@ pub struct Situation<'a> {
     pub worker: &'a Worker,
     /// The prime.
     pub prime: Prime,
+    /// Whether the worker is the consumer that the prime's class waits for, so that no volume comes before it.
+    pub worker_binds: bool,
     /// The API server's words, if it has just refused the prime.
     pub prime_refused: Option<&'a str>,
     /// What the gate says.
@@ -71,6 +73,8 @@ pub enum Step {
     AskGate(Option<Timestamp>),
     /// Write this status.
     Write(Box<VMDiskSyncStatus>),
+    /// Note that no worker has been created under the permit.
+    Vouch,
     /// Create the worker.
     CreateWorker,
     /// Delete the worker, and see it gone.
@@ -211,6 +215,14 @@ fn start(situation: &Situation<'_>, start_by: Option<Duration>) -> Step {
                 "the worker was deleted before it ended; what it wrote is given up".to_owned(),
             ),
         ),
+        // Without a volume no worker can have run, whatever happened before this process began.
+        Prime::Pending if !fresh => Step::Vouch,
+        // A pod that is there before its volume costs a second of the scheduler's back-off, and a kubelet that is quicker
+        // than the claim's status waits for many.
+        Prime::Pending if !situation.worker_binds => match start_by {
+            Some(wait) => Step::Answer(Answer::Running(Some(wait))),
+            None => fail(situation, &not_started(situation, None)),
+        },
         Prime::Pending | Prime::Bound | Prime::Foreign => Step::CreateWorker,
     }
 }
@@ -312,7 +324,9 @@ fn not_started(situation: &Situation<'_>, waiting_for: Option<&String>) -> Failu
                     "no volume was provisioned within startTimeout; see the events of the prime and of its StorageClass's \
                      driver (the worker is waiting: {waiting_for})"
                 ),
-                None => "the prime could not be created within startTimeout".to_owned(),
+                None => "no volume was provisioned within startTimeout; see the events of the claim, of the prime and of its \
+                         StorageClass's driver"
+                    .to_owned(),
             },
         ),
     }

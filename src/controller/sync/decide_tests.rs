@@ -21,6 +21,7 @@ struct Case {
     generation: i64,
     worker: Worker,
     prime: Prime,
+    worker_binds: bool,
     refused: Option<&'static str>,
     permit: Permit,
     policy: Policy,
@@ -34,6 +35,7 @@ impl Case {
             generation: GENERATION,
             worker: Worker::Absent,
             prime: Prime::Absent,
+            worker_binds: false,
             refused: None,
             permit: Permit::Unasked,
             policy: Policy::default(),
@@ -47,6 +49,7 @@ impl Case {
             admission: Admission { generation: self.generation, ..admission() },
             worker: &self.worker,
             prime: self.prime,
+            worker_binds: self.worker_binds,
             prime_refused: self.refused,
             permit: self.permit,
             policy: &self.policy,
@@ -147,21 +150,24 @@ fn what_an_earlier_attempt_left_goes_before_the_turn_comes() {
 }
 
 #[test]
-fn an_admitted_sync_gets_its_prime_and_at_once_its_worker() {
+fn an_admitted_sync_gets_its_prime_and_then_its_worker() {
     let mut case = Case::new(syncing());
     assert_eq!(case.next(), Step::AskGate(None));
     case.permit = Permit::Fresh;
     assert_eq!(case.next(), Step::Answer(Answer::NeedPrime));
-    for prime in [Prime::Pending, Prime::Bound] {
-        case.prime = prime;
-        assert_eq!(case.next(), Step::CreateWorker);
-    }
+    case.prime = Prime::Pending;
+    assert!(matches!(case.next(), Step::Answer(Answer::Running(Some(_)))), "a pod before its volume only waits");
+    case.worker_binds = true;
+    assert_eq!(case.next(), Step::CreateWorker, "unless it is what the volume waits for");
+    case.worker_binds = false;
+    case.prime = Prime::Bound;
+    assert_eq!(case.next(), Step::CreateWorker);
 }
 
 #[test]
 fn a_worker_that_may_have_run_unseen_is_counted() {
     let used = |prime| Case { permit: Permit::Used, prime, ..Case::new(syncing()) };
-    assert_eq!(used(Prime::Pending).next(), Step::CreateWorker, "without a volume none can have run");
+    assert_eq!(used(Prime::Pending).next(), Step::Vouch, "without a volume none can have run");
     let (phase, _, status) = used(Prime::Absent).written();
     assert_eq!((phase, status.attempt, status.interruptions), (SyncPhase::Syncing, 2, 1));
     let (phase, failure, status) = used(Prime::Bound).written();
@@ -198,6 +204,7 @@ fn nothing_sits_on_a_permit_beyond_the_start_timeout() {
         (starting(), Prime::Bound, None, "WorkerNotStarted"),
         (starting(), Prime::Pending, None, "VolumeNotProvisioned"),
         (Worker::Absent, Prime::Absent, None, "VolumeNotProvisioned"),
+        (Worker::Absent, Prime::Pending, None, "VolumeNotProvisioned"),
     ] {
         let mut case = Case { worker, prime, refused, permit: Permit::Fresh, now: 301, ..Case::new(syncing()) };
         assert!(matches!(case.next(), Step::Answer(Answer::Running(Some(_)) | Answer::NeedPrime)), "{reason}");
