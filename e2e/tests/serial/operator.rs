@@ -1,0 +1,68 @@
+//! The controller as it runs on the cluster.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::{Api, Client};
+use vmdisk_e2e::instance::Instance;
+use vmdisk_e2e::machine::kill_container;
+use vmdisk_e2e::testing::until;
+
+const NAMESPACE: &str = "sync-operator";
+const LEASE: &str = "vmdisk-controller";
+const SOON: Duration = Duration::from_secs(30);
+
+/// Kills the leader's container, and waits until the kubelet has started it again.
+pub(crate) async fn kill_leader(client: &Client) -> Result<()> {
+    let pods = pods(client);
+    let leader = leader(client).await?;
+    let before = status(&pods.get(&leader).await?)?;
+    let id = before.container_id.context("the leader's container runs")?;
+    kill_container(&Instance::current()?, &id)?;
+    until::holds(&pods, &leader, "its container was started again", SOON, |pod| {
+        status(pod).is_ok_and(|now| now.restart_count > before.restart_count && now.ready)
+    })
+    .await?;
+    Ok(())
+}
+
+/// The pods of the controller.
+pub(crate) fn pods(client: &Client) -> Api<Pod> {
+    Api::namespaced(client.clone(), NAMESPACE)
+}
+
+/// Waits until another pod leads than `former`.
+pub(crate) async fn next_leader(client: &Client, former: &str, deadline: Duration) -> Result<String> {
+    let leases = Api::<Lease>::namespaced(client.clone(), NAMESPACE);
+    let other = |lease: &Lease| !holder(lease).is_empty() && holder(lease) != former;
+    Ok(holder(&until::holds(&leases, LEASE, "another pod leads", deadline, other).await?))
+}
+
+/// Waits until both replicas are there and ready.
+pub(crate) async fn complete(client: &Client) -> Result<()> {
+    let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
+    let ready = |deployment: &Deployment| {
+        let wanted = deployment.spec.replicas;
+        wanted.is_some() && deployment.status.as_ref().and_then(|status| status.ready_replicas) == wanted
+    };
+    until::holds(&deployments, "vmdisk-controller", "all replicas are ready", SOON * 2, ready).await.map(drop)
+}
+
+fn holder(lease: &Lease) -> String {
+    lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default()
+}
+
+/// The pod that leads.
+pub(crate) async fn leader(client: &Client) -> Result<String> {
+    let leases = Api::<Lease>::namespaced(client.clone(), NAMESPACE);
+    let lease = until::holds(&leases, LEASE, "somebody leads", SOON, |lease| !holder(lease).is_empty()).await?;
+    Ok(holder(&lease))
+}
+
+fn status(pod: &Pod) -> Result<ContainerStatus> {
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    statuses.and_then(|statuses| statuses.first()).cloned().context("the controller's pod has a container")
+}
