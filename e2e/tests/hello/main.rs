@@ -8,8 +8,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DynamicObject, ListParams, LogParams, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, LogParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::wait::conditions::is_crd_established;
 use kube::{Api, ResourceExt as _};
@@ -19,7 +20,8 @@ use vmdisk_e2e::testing::objects::{Mode, claim_of, is_bound};
 use vmdisk_e2e::testing::scene::delete_namespace;
 use vmdisk_e2e::testing::{Scene, bed, scenario, until};
 
-const DEADLINE: Duration = Duration::from_mins(1);
+/// A scheduler may choose the node without room several times, and waits longer after each.
+const DEADLINE: Duration = Duration::from_mins(3);
 const GROUP: &str = "hello.example.com";
 
 /// One process and one scene for all of it, as there is one such populator in a cluster.
@@ -51,6 +53,7 @@ async fn tell(scene: &Scene, other: &str) -> Result<()> {
         says_hello(scene, "late", "STORAGE_CLASS_WFFC", Mode::Filesystem),
     ])
     .await?;
+    no_room_on_the_first_node(scene).await?;
     across_namespaces(scene, other).await?;
     deleted_while_it_is_filled(scene).await?;
     nothing_is_left(scene).await
@@ -58,6 +61,10 @@ async fn tell(scene: &Scene, other: &str) -> Result<()> {
 
 /// The text arrives where the claim's own consumer reads it; for a class that waits, that consumer is there first.
 async fn says_hello(scene: &Scene, name: &str, class: &str, mode: Mode) -> Result<()> {
+    says_hello_in(scene, name, &bed::variable(class)?, mode).await
+}
+
+async fn says_hello_in(scene: &Scene, name: &str, class: &str, mode: Mode) -> Result<()> {
     scene.create(&claim(name, class, mode, None)?).await?;
     scene.create(&reader(name, mode)?).await?;
     let pods = scene.api::<Pod>();
@@ -68,9 +75,35 @@ async fn says_hello(scene: &Scene, name: &str, class: &str, mode: Mode) -> Resul
     Ok(())
 }
 
+/// The scheduler cannot know that a node has no room. The choice is taken back when the provisioner says so, and the
+/// consumer runs elsewhere.
+async fn no_room_on_the_first_node(scene: &Scene) -> Result<()> {
+    let classes = Api::<StorageClass>::all(scene.bed.client.clone());
+    let like = classes.get(&bed::variable("STORAGE_CLASS_WFFC")?).await?;
+    let full = StorageClass {
+        metadata: ObjectMeta { name: Some(format!("{}-full", scene.namespace)), ..ObjectMeta::default() },
+        parameters: Some(BTreeMap::from([("exhaust".to_owned(), "node-1".to_owned())])),
+        ..like
+    };
+    let full = classes.create(&PostParams::default(), &full).await?.name_any();
+    let outcome = try_join_all((0..3).map(async |number| {
+        let name = format!("crowded-{number}");
+        says_hello_in(scene, &name, &full, Mode::Filesystem).await?;
+        let pod = scene.api::<Pod>().get(&name).await?;
+        let node = pod.spec.and_then(|spec| spec.node_name).unwrap_or_default();
+        ensure!(node != "node-1", "{name} runs where there is no room for its volume");
+        Ok(())
+    }))
+    .await;
+    let deleted = classes.delete(&full, &DeleteParams::default()).await;
+    outcome?;
+    deleted.map(drop).context("cannot delete the class")
+}
+
 /// Refused, with a reason, until the source's namespace grants it.
 async fn across_namespaces(scene: &Scene, other: &str) -> Result<()> {
-    let mut claim = claim("cross", "STORAGE_CLASS_IMMEDIATE", Mode::Filesystem, Some(&scene.namespace))?;
+    let class = bed::variable("STORAGE_CLASS_IMMEDIATE")?;
+    let mut claim = claim("cross", &class, Mode::Filesystem, Some(&scene.namespace))?;
     claim.metadata.namespace = Some(other.to_owned());
     scene.create(&claim).await?;
     let events = scene.api_in::<Event>(other);
@@ -90,7 +123,8 @@ async fn across_namespaces(scene: &Scene, other: &str) -> Result<()> {
 
 /// Nobody has to know of it, and nothing is held up.
 async fn deleted_while_it_is_filled(scene: &Scene) -> Result<()> {
-    let made = scene.create(&claim("short-lived", "STORAGE_CLASS_IMMEDIATE", Mode::Filesystem, None)?).await?;
+    let class = bed::variable("STORAGE_CLASS_IMMEDIATE")?;
+    let made = scene.create(&claim("short-lived", &class, Mode::Filesystem, None)?).await?;
     let prime = format!("prime-{}", made.uid().context("a UID")?);
     let claims = scene.api::<PersistentVolumeClaim>();
     until::exists(&claims, &prime, DEADLINE).await?;
@@ -152,7 +186,7 @@ async fn example() -> Result<PathBuf> {
 }
 
 fn claim(name: &str, class: &str, mode: Mode, source_namespace: Option<&str>) -> Result<PersistentVolumeClaim> {
-    let mut claim = claim_of(name, "world", "64Mi", mode, &bed::variable(class)?)?;
+    let mut claim = claim_of(name, "world", "64Mi", mode, class)?;
     let reference = claim.spec.as_mut().and_then(|spec| spec.data_source_ref.as_mut()).context("a reference")?;
     reference.api_group = Some(GROUP.to_owned());
     "Hello".clone_into(&mut reference.kind);
@@ -190,7 +224,7 @@ async fn create(scene: &Scene, namespace: &str, kind: &str, group: &str, name: &
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
     let object = DynamicObject::new(name, &resource).data(json!({"spec": spec}));
     let api: Api<DynamicObject> = Api::namespaced_with(scene.bed.client.clone(), namespace, &resource);
-    api.create(&kube::api::PostParams::default(), &object).await.with_context(|| format!("cannot create {kind}"))?;
+    api.create(&PostParams::default(), &object).await.with_context(|| format!("cannot create {kind}"))?;
     Ok(())
 }
 
