@@ -167,6 +167,7 @@ async fn start(scene: &Scene) -> Result<Child> {
     tokio::time::timeout(DEADLINE, established).await.context("the CRD is never established")??;
     Command::new(example().await?)
         .env("HELLO_IMAGE", bed::variable("BASE_IMAGE")?)
+        .env("KUBECONFIG", bed::variable("KUBECONFIG")?)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .spawn()
