@@ -1,5 +1,10 @@
-//! What must have the cluster for itself: tests that kill the controller or stop a component. Run one by one.
+//! What must have the cluster for itself: tests that kill the controller, stop a component or edit the policy. Run one
+//! by one.
 
+mod class;
+mod gate;
 mod operator;
+mod policy;
 mod replicas;
 mod restart;
+mod workers;

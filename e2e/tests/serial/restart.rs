@@ -1,14 +1,12 @@
 //! The controller killed while a claim is at each of its stages: the claim ends Bound with the right bytes, and they are
 //! not paid for twice.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::{DeleteParams, ListParams, PostParams};
-use kube::{Api, ResourceExt as _};
+use kube::Api;
+use kube::api::ListParams;
 use populator_crd::VMDiskSync;
 use sha2::{Digest as _, Sha256};
 use vmdisk_e2e::cache::hex;
@@ -17,8 +15,9 @@ use vmdisk_e2e::machine::{Hold, Stopped};
 use vmdisk_e2e::servers::Fault;
 use vmdisk_e2e::testing::files::{self, Published, Server};
 use vmdisk_e2e::testing::objects::{self, Mode};
-use vmdisk_e2e::testing::{Scene, bed, reader, scenario, until};
+use vmdisk_e2e::testing::{Scene, reader, scenario, until};
 
+use crate::class::HeldClass;
 use crate::operator::kill_leader;
 
 const SIZE: usize = 8 << 20;
@@ -126,28 +125,6 @@ impl Disk {
         let paid = u64::try_from(attempts)? * (SIZE as u64 + PROBES);
         let count = self.count().await?;
         ensure!(count.bytes <= paid, "{attempts} attempts fetched {} bytes: {:?}", count.bytes, count.log);
-        Ok(())
-    }
-}
-
-/// A class whose volumes wait for the hold that is named after the test's namespace.
-struct HeldClass {
-    api: Api<StorageClass>,
-    name: String,
-}
-
-impl HeldClass {
-    async fn create(scene: &Scene) -> Result<Self> {
-        let api = Api::<StorageClass>::all(scene.bed.client.clone());
-        let mut class = api.get(&bed::variable("STORAGE_CLASS_IMMEDIATE")?).await?;
-        class.metadata = kube::api::ObjectMeta { name: Some(scene.namespace.clone()), ..Default::default() };
-        class.parameters = Some(BTreeMap::from([("hold".to_owned(), scene.namespace.clone())]));
-        let name = api.create(&PostParams::default(), &class).await?.name_any();
-        Ok(Self { api, name })
-    }
-
-    async fn delete(&self) -> Result<()> {
-        self.api.delete(&self.name, &DeleteParams::default()).await?;
         Ok(())
     }
 }
