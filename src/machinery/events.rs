@@ -7,7 +7,7 @@ use k8s_openapi::{
     api::{core::v1::PersistentVolumeClaim, events::v1::Event},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
-use kube::{Api, Client, Resource, api::PostParams};
+use kube::{Api, Client, Resource, api::PostParams, core::Status};
 
 use crate::{
     config::Config,
@@ -51,6 +51,10 @@ impl Announcer {
             Ok(_) => {
                 self.last().insert(claim_uid.into(), notice.reason);
             }
+            Err(kube::Error::Api(status)) if is_terminating(&status) => {
+                // Nobody is left to read it.
+                self.last().insert(claim_uid.into(), notice.reason);
+            }
             Err(error) => tracing::warn!(%error, reason = notice.reason, "failed to create an event"),
         }
     }
@@ -63,6 +67,12 @@ impl Announcer {
     fn last(&self) -> std::sync::MutexGuard<'_, HashMap<String, &'static str>> {
         self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// Whether a refusal is one of a namespace that goes.
+fn is_terminating(status: &Status) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 fn event(claim: &PersistentVolumeClaim, notice: &Notice, controller: &str, instance: &str, now: Timestamp) -> Event {

@@ -39,3 +39,15 @@ fn a_long_message_is_cut_between_characters() {
     let event = event(&claim("disk"), &notice(&"ä".repeat(600)), "vmdisk", "vmdisk-0", Timestamp::UNIX_EPOCH);
     assert_eq!(event.note.map(|note| note.chars().count()), Some(512));
 }
+
+#[test]
+fn knows_a_namespace_that_goes_from_a_right_that_is_missing() {
+    let refusal = |cause: Option<&str>| {
+        let details = cause.map(|cause| json!({"causes": [{"reason": cause, "message": "", "field": ""}]}));
+        let status = json!({"code": 403, "reason": "Forbidden", "details": details});
+        from_value::<Status>(status).unwrap()
+    };
+    assert!(is_terminating(&refusal(Some("NamespaceTerminating"))));
+    assert!(!is_terminating(&refusal(Some("FieldValueInvalid"))));
+    assert!(!is_terminating(&refusal(None)));
+}

@@ -56,7 +56,7 @@ impl<P: Populator> Passes<P> {
                 Step::Populate(node) => {
                     self.start_clock(&observed);
                     let answer = self.populate(&observed, node.clone(), None).await?;
-                    let provisioned = !observed.provisions_since(std::time::Duration::ZERO);
+                    let provisioned = !observed.provisions_since(Duration::ZERO);
                     if provisioned && matches!(&answer, Populate::Running(Wait { notice: None, .. })) {
                         // What was wrong before is news when it is wrong again.
                         self.announcer.forget(&claim_ref.uid);
