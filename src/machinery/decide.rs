@@ -407,5 +407,4 @@ pub(crate) fn hand_over<S>(observed: &Observed<S>, seen: &Inspection) -> Step {
 }
 
 #[cfg(test)]
-#[path = "decide_tests.rs"]
 mod tests;
