@@ -123,7 +123,3 @@ pub fn decode_at(
         _ => Decoder::new(inspection, options)?.finish_at(image, sink),
     }
 }
-
-#[cfg(test)]
-#[path = "decoder_tests.rs"]
-mod tests;

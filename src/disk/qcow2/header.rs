@@ -344,7 +344,3 @@ pub(crate) enum Extension {
     End,
     Harmless,
 }
-
-#[cfg(test)]
-#[path = "header_tests.rs"]
-mod tests;
