@@ -36,7 +36,7 @@ fn a_late_table_ends_at_the_window() {
     let (mut stream, header) = stream(1 << 20, &options);
     let mut sink = Count::default();
     stream.push(&header, &mut sink).expect("taken");
-    let cluster = [1; 65536];
+    let cluster = vec![1; 65536];
     for pushed in 1..20 {
         match stream.push(&cluster, &mut sink) {
             Ok(()) => assert!(pushed < 16, "{pushed} clusters in 1 MiB"),
@@ -56,8 +56,9 @@ fn zeros_before_a_late_table_cost_little() {
     let mut sink = Count::default();
     stream.push(&header, &mut sink).expect("taken");
     // 1 GiB.
+    let zeros = vec![0; 1 << 20];
     for _ in 0..1024 {
-        stream.push(&[0; 1 << 20], &mut sink).expect("within the window");
+        stream.push(&zeros, &mut sink).expect("within the window");
     }
 }
 
@@ -107,6 +108,6 @@ fn ordered_mappings_take_little() {
     assert!(stream.runs.bytes() < 128 << 10, "{}", stream.runs.bytes());
     stream.push(&vec![0; (10_000 - 2051) << 16], &mut sink).expect("taken");
     assert_eq!(sink.0, 0);
-    stream.push(&[1; 1 << 20], &mut sink).expect("taken");
+    stream.push(&vec![1; 1 << 20], &mut sink).expect("taken");
     assert_eq!(sink.0, 1 << 20);
 }

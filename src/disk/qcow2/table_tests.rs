@@ -106,7 +106,7 @@ fn parts_of_a_cluster_are_delivered() {
     let deliveries = |guest, parts, from: usize, to: usize| {
         let run = Run { host: 7, guest, clusters: 1, parts };
         let mut sink = Deliveries(Vec::new());
-        run.deliver(&header, (7 << 16) + from as u64, &[1; 65536][from..to], &mut sink).expect("taken");
+        run.deliver(&header, (7 << 16) + from as u64, &vec![1; to - from], &mut sink).expect("taken");
         sink.0
     };
     assert_eq!(deliveries(1, Run::NONE, 0, 65536), []);
