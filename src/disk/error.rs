@@ -110,7 +110,7 @@ impl fmt::Display for Reason {
 
 /// The verdict on an image that will not be decoded, now or later: which field, what it holds, what it should hold.
 ///
-/// Text that comes out of the image is escaped and shortened by [`quote`], so that a message can go to a terminal, a
+/// Text that comes out of the image is escaped and shortened, so that a message can go to a terminal, a
 /// log or an event as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{format} {field}: found {found}, expected {expected}; {}", reason.advice())]

@@ -171,6 +171,15 @@ mod vhd {
             ],
             |_| {},
         );
+        let larger = (1_u64 << 20).to_be_bytes();
+        check(
+            &image,
+            &[
+                ("Current Size of the footer", 2048 + 48, &larger, Some(Reason::Corrupt)),
+                ("Time Stamp of the footer", 2048 + 24, &[7; 4], PASSES),
+            ],
+            |image| seal(&mut image[2048..], 64),
+        );
     }
 }
 

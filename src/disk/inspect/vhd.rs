@@ -123,7 +123,7 @@ pub(super) fn inspect(view: &View<'_>) -> Result<Inspection, Stop> {
     )?;
     check_dynamic(view, &footer)?;
     if let Some(size) = view.size() {
-        check_trailing(view, size, &copy)?;
+        check_trailing(view, size, &footer)?;
     }
     Ok(footer.inspection(view.scope()))
 }
@@ -188,7 +188,7 @@ fn check_dynamic(view: &View<'_>, footer: &Footer) -> Result<(), Stop> {
 }
 
 /// The footer proper lies at the end and says the same as its copy.
-fn check_trailing(view: &View<'_>, size: u64, copy: &[u8]) -> Result<(), Stop> {
+fn check_trailing(view: &View<'_>, size: u64, footer: &Footer) -> Result<(), Stop> {
     let offset = size.saturating_sub(Footer::LENGTH as u64);
     let last = match view.bytes(offset, Footer::LENGTH, NAME, "footer") {
         Ok(last) => last,
@@ -206,10 +206,10 @@ fn check_trailing(view: &View<'_>, size: u64, copy: &[u8]) -> Result<(), Stop> {
     )?;
     fields.require_or(
         Reason::Corrupt,
-        *last == *copy,
+        Footer::parse(&last)? == *footer,
         "footer",
-        "another one at the end than at the beginning",
-        "two that are alike",
+        "another disk at the end than at the beginning",
+        "two that say the same",
     )?;
     Ok(())
 }

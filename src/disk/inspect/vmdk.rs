@@ -160,13 +160,14 @@ fn check_footer(view: &View<'_>, header: &Fields<'_>) -> Result<(), Stop> {
         "none before the last two sectors",
         "a footer at the end of the image",
     )?;
-    let differing = footer.bytes[..56] != header.bytes[..56] || footer.bytes[73..79] != header.bytes[73..79];
+    // VirtualBox has both directories at the end, so `rgdOffset` (at 48) may differ like `gdOffset`.
+    let differing = footer.bytes[..48] != header.bytes[..48] || footer.bytes[73..79] != header.bytes[73..79];
     footer.require_or(
         Reason::Corrupt,
         !differing,
         "footer",
         "other values than in the header",
-        "the header's values, gdOffset apart",
+        "the header's values, rgdOffset and gdOffset apart",
     )?;
     footer.require(
         footer.le64(56) != GRAIN_DIRECTORY_AT_END,
