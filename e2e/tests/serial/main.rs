@@ -2,6 +2,7 @@
 //! by one.
 
 mod class;
+mod disk;
 mod gate;
 mod operator;
 mod policy;

@@ -1,0 +1,67 @@
+//! A disk that a test serves, and the judge of the claim that it ends in.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::ListParams;
+use populator_crd::VMDiskSync;
+use sha2::{Digest as _, Sha256};
+use vmdisk_e2e::cache::hex;
+use vmdisk_e2e::servers::{Count, Fault};
+use vmdisk_e2e::testing::files::{self, Published, Server};
+use vmdisk_e2e::testing::objects::{self, Mode};
+use vmdisk_e2e::testing::{Scene, reader, until};
+
+const SIZE: usize = 8 << 20;
+/// What a worker may read beside the disk: its first bytes, to see what it is.
+const PROBES: u64 = 1 << 20;
+const DEADLINE: Duration = Duration::from_mins(2);
+
+/// A disk on the HTTP server, with an image that names it.
+pub(crate) struct Disk {
+    /// The name of both image and claim.
+    pub(crate) name: String,
+    /// Where it is served.
+    pub(crate) published: Published,
+    /// Who serves it.
+    pub(crate) server: Server,
+    sha256: String,
+}
+
+impl Disk {
+    /// Publishes random bytes under a fault, and creates the image.
+    pub(crate) async fn publish(scene: &Scene, name: &str, fault: Fault) -> Result<Self> {
+        let mut bytes = vec![0; SIZE];
+        rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes).ok().context("random bytes")?;
+        let published = files::publish(scene, &format!("{name}.img"), &bytes)?;
+        let server = Server::files()?;
+        if fault != Fault::default() {
+            server.set(&published.path, &fault).await?;
+        }
+        scene.create(&objects::image(name, &published.url)).await?;
+        Ok(Self { name: name.to_owned(), sha256: hex(&Sha256::digest(&bytes)), published, server })
+    }
+
+    /// What was asked for of it.
+    pub(crate) async fn count(&self) -> Result<Count> {
+        self.server.count(&self.published.path).await
+    }
+
+    /// The claim ends Bound with the right bytes, which were fetched as often as its sync says, and no more.
+    pub(crate) async fn judge(&self, scene: &Scene) -> Result<()> {
+        let claims = scene.api::<PersistentVolumeClaim>();
+        until::holds(&claims, &self.name, "is bound", DEADLINE, objects::is_bound).await?;
+        let contents = reader::read(scene, &self.name, Mode::Filesystem, SIZE as u64, DEADLINE).await?;
+        ensure!(contents.sha256 == self.sha256, "the claim holds other bytes: {contents:?}");
+        ensure!(contents.dirt == 0, "there are bytes behind the disk: {contents:?}");
+        let syncs = scene.api::<VMDiskSync>().list(&ListParams::default()).await?;
+        let ours: Vec<_> = syncs.iter().filter(|sync| sync.spec.claim.name == self.name).collect();
+        ensure!(ours.len() == 1, "one claim has {} syncs", ours.len());
+        let attempts = ours[0].status.as_ref().map_or(0, |status| status.attempt);
+        let paid = u64::try_from(attempts)? * (SIZE as u64 + PROBES);
+        let count = self.count().await?;
+        ensure!(count.bytes <= paid, "{attempts} attempts fetched {} bytes: {:?}", count.bytes, count.log);
+        Ok(())
+    }
+}
