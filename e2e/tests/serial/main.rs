@@ -2,6 +2,7 @@
 //! by one.
 
 mod class;
+mod deletion;
 mod disk;
 mod gate;
 mod operator;
