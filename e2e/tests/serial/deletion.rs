@@ -12,7 +12,7 @@ use vmdisk_e2e::servers::Fault;
 use vmdisk_e2e::testing::objects::{self, Mode};
 use vmdisk_e2e::testing::{Scene, scenario, until};
 
-use crate::class::HeldClass;
+use crate::class::Class;
 use crate::disk::Disk;
 use crate::policy::Policy;
 
@@ -56,7 +56,7 @@ async fn queued(scene: &Scene) -> Result<()> {
 async fn deleted_while_the_volume_is_provisioned() {
     scenario("deletion", async |scene| {
         let hold = Hold::new(&Instance::current()?, &scene.namespace)?;
-        let class = HeldClass::create(scene).await?;
+        let class = Class::held(scene).await?;
         let disk = Disk::publish(scene, "claim", Fault::default()).await?;
         scene.create(&objects::claim_of("claim", "claim", "64Mi", Mode::Filesystem, &class.name)?).await?;
         until::probed("the driver holds the volume", SOON, async || Ok((hold.waiting() > 0).then_some(()))).await?;

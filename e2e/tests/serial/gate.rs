@@ -14,7 +14,7 @@ use vmdisk_e2e::testing::files::{self, Server};
 use vmdisk_e2e::testing::objects::{self, Mode};
 use vmdisk_e2e::testing::{Scene, scenario, until};
 
-use crate::class::HeldClass;
+use crate::class::Class;
 use crate::policy::Policy;
 use crate::workers::Witness;
 
@@ -86,7 +86,7 @@ async fn claims_that_are_never_provisioned_do_not_stop_the_next_claim() {
         let policy = Policy::set(&scene.bed.client, &[("concurrency", "4"), ("startTimeout", "15s")]).await?;
         // The driver never answers for volumes of this class.
         let hold = Hold::new(&Instance::current()?, &scene.namespace)?;
-        let class = HeldClass::create(scene).await?;
+        let class = Class::held(scene).await?;
         let outcome = passes(scene, &class.name).await;
         drop(hold);
         class.delete().await?;

@@ -13,7 +13,7 @@ use vmdisk_e2e::servers::Fault;
 use vmdisk_e2e::testing::objects::{self, Mode};
 use vmdisk_e2e::testing::{Scene, scenario, until};
 
-use crate::class::HeldClass;
+use crate::class::Class;
 use crate::disk::Disk;
 use crate::operator::kill_leader;
 
@@ -23,7 +23,7 @@ const DEADLINE: Duration = Duration::from_mins(2);
 async fn killed_while_the_volume_is_provisioned() {
     scenario("restart", async |scene| {
         let hold = Hold::new(&Instance::current()?, &scene.namespace)?;
-        let class = HeldClass::create(scene).await?;
+        let class = Class::held(scene).await?;
         let disk = Disk::publish(scene, "claim", Fault::default()).await?;
         scene.create(&objects::claim_of("claim", "claim", "64Mi", Mode::Filesystem, &class.name)?).await?;
         until::probed("the driver holds the volume", DEADLINE, async || Ok((hold.waiting() > 0).then_some(()))).await?;
