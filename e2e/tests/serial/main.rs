@@ -6,6 +6,7 @@ mod deletion;
 mod disk;
 mod gate;
 mod history;
+mod ledger;
 mod operator;
 mod placement;
 mod policy;

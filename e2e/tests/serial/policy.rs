@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams};
 use kube::{Api, Client};
 
 const NAMESPACE: &str = "sync-operator";
@@ -40,4 +40,9 @@ impl Policy {
         self.0.delete(NAME, &DeleteParams::default()).await.context("cannot remove the policy")?;
         Ok(())
     }
+}
+
+/// Where the policy is, and which of the maps there it is: for a watch.
+pub(crate) fn in_force(client: &Client) -> (Api<ConfigMap>, ListParams) {
+    (Api::namespaced(client.clone(), NAMESPACE), ListParams::default().fields(&format!("metadata.name={NAME}")))
 }
