@@ -4,6 +4,7 @@
 //! ```text
 //! scenario("name", async |scene| …)   a namespace of its own; diagnostics when it fails; nothing stays behind
 //!   objects   VMDiskImage, claim, grant, pod: as a user writes them
+//!   consumer  uses a claim from a pod, on a node that the test chooses or the scheduler
 //!   until     waits for a condition on one object, by watch, with a deadline
 //!   reader    reads a claim from a pod: digest of the disk, zeros behind it
 //!   files     publishes files on the HTTP server, sets faults, reads the accounts
@@ -13,6 +14,7 @@
 
 pub mod audit;
 pub mod bed;
+pub mod consumer;
 pub mod diagnostics;
 pub mod files;
 pub mod objects;
@@ -22,4 +24,5 @@ pub mod scene;
 pub mod until;
 
 pub use bed::Bed;
+pub use consumer::Consumer;
 pub use scene::{Scene, scenario};

@@ -1,5 +1,7 @@
 //! The order of creation does not matter: a VM that is launched before its disk exists anywhere waits, then boots.
 
+mod consumers;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};

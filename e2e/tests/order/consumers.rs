@@ -1,0 +1,139 @@
+//! Claims that wait for their consumer: the disk is made where the consumer is, whatever became of the consumer meanwhile.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use kube::Api;
+use populator_crd::names::BIND_IMMEDIATELY_ANNOTATION;
+use sha2::{Digest as _, Sha256};
+use vmdisk_e2e::cache::hex;
+use vmdisk_e2e::servers::Fault;
+use vmdisk_e2e::testing::files::{self, Published, Server};
+use vmdisk_e2e::testing::objects::{self, Mode};
+use vmdisk_e2e::testing::{Consumer, Scene, reader, scenario, until};
+
+const SIZE: usize = 4 << 20;
+const DEADLINE: Duration = Duration::from_mins(2);
+
+#[tokio::test]
+async fn the_volume_lands_on_the_node_of_its_consumer() {
+    scenario("consumers", async |scene| {
+        let disk = Disk::publish(scene, Fault::default()).await?;
+        let cases = ["node-1", "node-2"].into_iter().flat_map(|node| Mode::ALL.map(|mode| (node, mode)));
+        let lands = cases.map(async |(node, mode)| -> Result<()> {
+            let claim = format!("{node}-{}", mode.as_str().to_lowercase());
+            let consumer = Consumer { claim: &claim, mode, node: Some(node) };
+            scene.create(&objects::waiting_claim(&claim, "image", "64Mi", mode)?).await?;
+            consumer.create(scene).await?;
+            consumer.runs(scene, DEADLINE).await.context(claim.clone())?;
+            let volume = volume_of(scene, &claim).await?;
+            ensure!(node_of(&volume) == Some(node), "{claim}: its volume is elsewhere: {volume:?}");
+            disk.judge(scene, &claim, mode).await
+        });
+        try_join_all(lands).await.map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_claim_that_shall_bind_at_once_waits_for_no_consumer() {
+    scenario("consumers", async |scene| {
+        let disk = Disk::publish(scene, Fault::default()).await?;
+        let binds = Mode::ALL.map(async |mode| -> Result<()> {
+            let name = mode.as_str().to_lowercase();
+            let mut claim = objects::waiting_claim(&name, "image", "64Mi", mode)?;
+            let annotation = (BIND_IMMEDIATELY_ANNOTATION.to_owned(), "true".to_owned());
+            claim.metadata.annotations.get_or_insert_default().extend([annotation]);
+            scene.create(&claim).await?;
+            let volume = volume_of(scene, &name).await?;
+            // The first consumer comes when the disk is there, and goes where it is.
+            let consumer = Consumer { claim: &name, mode, node: None };
+            consumer.create(scene).await?;
+            let node = consumer.runs(scene, DEADLINE).await?;
+            ensure!(node_of(&volume) == Some(&node), "{name}: its consumer is on {node}, its volume is {volume:?}");
+            disk.judge(scene, &name, mode).await
+        });
+        try_join_all(binds).await.map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_consumer_that_goes_while_the_disk_is_written_finds_it_when_it_returns() {
+    scenario("consumers", async |scene| {
+        let disk = Disk::publish(scene, Fault { hold_at: Some(1 << 20), ..Fault::default() }).await?;
+        let names = Mode::ALL.map(|mode| (mode.as_str().to_lowercase(), mode));
+        let consumers = names.each_ref().map(|(claim, mode)| Consumer { claim, mode: *mode, node: None });
+        for consumer in &consumers {
+            scene.create(&objects::waiting_claim(consumer.claim, "image", "64Mi", consumer.mode)?).await?;
+            consumer.create(scene).await?;
+        }
+        until::probed("both workers are held", DEADLINE, async || Ok((disk.held().await? == 2).then_some(()))).await?;
+        for consumer in &consumers {
+            consumer.delete(scene, DEADLINE).await?;
+        }
+        ensure!(disk.held().await? == 2, "a worker went with the consumer of its claim");
+        disk.server.release(&disk.published.path).await?;
+        for consumer in &consumers {
+            let volume = volume_of(scene, consumer.claim).await?;
+            consumer.create(scene).await?;
+            let node = consumer.runs(scene, DEADLINE).await?;
+            ensure!(node_of(&volume) == Some(&node), "{consumer:?} is on {node}, its volume is {volume:?}");
+            disk.judge(scene, consumer.claim, consumer.mode).await?;
+        }
+        Ok(())
+    })
+    .await;
+}
+
+/// Random bytes on the HTTP server, with an image that names them.
+struct Disk {
+    server: Server,
+    published: Published,
+    sha256: String,
+}
+
+impl Disk {
+    async fn publish(scene: &Scene, fault: Fault) -> Result<Self> {
+        let mut bytes = vec![0; SIZE];
+        rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes).ok().context("random bytes")?;
+        let published = files::publish(scene, "disk.img", &bytes)?;
+        let server = Server::files()?;
+        if fault != Fault::default() {
+            server.set(&published.path, &fault).await?;
+        }
+        scene.create(&objects::image("image", &published.url)).await?;
+        Ok(Self { server, published, sha256: hex(&Sha256::digest(&bytes)) })
+    }
+
+    /// How many requests are held.
+    async fn held(&self) -> Result<u64> {
+        Ok(self.server.count(&self.published.path).await?.held)
+    }
+
+    /// The claim holds the bytes.
+    async fn judge(&self, scene: &Scene, claim: &str, mode: Mode) -> Result<()> {
+        let contents = reader::read(scene, claim, mode, SIZE as u64, DEADLINE).await?;
+        ensure!(contents.sha256 == self.sha256 && contents.dirt == 0, "{claim} holds other bytes: {contents:?}");
+        Ok(())
+    }
+}
+
+/// The volume of a claim, once it is bound.
+async fn volume_of(scene: &Scene, claim: &str) -> Result<PersistentVolume> {
+    let claims = scene.api::<PersistentVolumeClaim>();
+    let claim = until::holds(&claims, claim, "is bound", DEADLINE, objects::is_bound).await?;
+    let name = claim.spec.and_then(|spec| spec.volume_name).context("a bound claim names its volume")?;
+    Ok(Api::<PersistentVolume>::all(scene.bed.client.clone()).get(&name).await?)
+}
+
+/// The one node that can use a volume.
+fn node_of(volume: &PersistentVolume) -> Option<&str> {
+    let required = volume.spec.as_ref()?.node_affinity.as_ref()?.required.as_ref()?;
+    let [term] = required.node_selector_terms.as_slice() else { return None };
+    let [expression] = term.match_expressions.as_deref()? else { return None };
+    let [node] = expression.values.as_deref()? else { return None };
+    Some(node)
+}
