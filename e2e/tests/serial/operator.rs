@@ -19,14 +19,20 @@ const SOON: Duration = Duration::from_secs(30);
 pub(crate) async fn kill_leader(client: &Client) -> Result<()> {
     let pods = pods(client);
     let leader = leader(client).await?;
-    let before = status(&pods.get(&leader).await?)?;
-    let id = before.container_id.context("the leader's container runs")?;
-    kill_container(&Instance::current()?, &id)?;
+    let before = kill(client, &leader).await?;
     until::holds(&pods, &leader, "its container was started again", SOON, |pod| {
         status(pod).is_ok_and(|now| now.restart_count > before.restart_count && now.ready)
     })
     .await?;
     Ok(())
+}
+
+/// Kills the container of one of the controller's pods, and tells what it was.
+pub(crate) async fn kill(client: &Client, pod: &str) -> Result<ContainerStatus> {
+    let status = status(&pods(client).get(pod).await?)?;
+    let id = status.container_id.as_ref().context("the controller's container runs")?;
+    kill_container(&Instance::current()?, id)?;
+    Ok(status)
 }
 
 /// The pods of the controller.
