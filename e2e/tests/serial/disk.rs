@@ -50,13 +50,19 @@ impl Disk {
 
     /// The claim ends Bound with the right bytes, which were fetched as often as its sync says, and no more.
     pub(crate) async fn judge(&self, scene: &Scene) -> Result<()> {
+        self.judge_as(scene, Mode::Filesystem).await
+    }
+
+    /// The same of a claim of any volume mode.
+    pub(crate) async fn judge_as(&self, scene: &Scene, mode: Mode) -> Result<()> {
         let claims = scene.api::<PersistentVolumeClaim>();
-        until::holds(&claims, &self.name, "is bound", DEADLINE, objects::is_bound).await?;
-        let contents = reader::read(scene, &self.name, Mode::Filesystem, SIZE as u64, DEADLINE).await?;
+        let claim = until::holds(&claims, &self.name, "is bound", DEADLINE, objects::is_bound).await?;
+        let contents = reader::read(scene, &self.name, mode, SIZE as u64, DEADLINE).await?;
         ensure!(contents.sha256 == self.sha256, "the claim holds other bytes: {contents:?}");
         ensure!(contents.dirt == 0, "there are bytes behind the disk: {contents:?}");
         let syncs = scene.api::<VMDiskSync>().list(&ListParams::default()).await?;
-        let ours: Vec<_> = syncs.iter().filter(|sync| sync.spec.claim.name == self.name).collect();
+        let ours: Vec<_> =
+            syncs.iter().filter(|sync| Some(&sync.spec.claim.uid) == claim.metadata.uid.as_ref()).collect();
         ensure!(ours.len() == 1, "one claim has {} syncs", ours.len());
         let attempts = ours[0].status.as_ref().map_or(0, |status| status.attempt);
         let paid = u64::try_from(attempts)? * (SIZE as u64 + PROBES);
