@@ -11,7 +11,7 @@ use populator_crd::v1alpha1::{
 };
 
 use super::{Invalid, validate};
-use crate::{conditions, policy::Policy};
+use crate::{conditions, policy::Policy, sync::failure::Concern};
 
 /// What the image's status should say. `syncs` are the syncs of this image.
 #[must_use]
@@ -105,12 +105,12 @@ fn unresolved(record: &VMDiskSyncStatus, failure: &LastFailure) -> (&'static str
     match (failure.class, failure.reason.as_str()) {
         (FailureClass::SourceMissing, _) => ("False", ImageReason::SourceMissing, message),
         (FailureClass::Denied, _) => ("False", ImageReason::Denied, message),
-        (FailureClass::Final, "DigestMismatch" | "SizeMismatch") => ("False", ImageReason::VerificationFailed, message),
-        (
-            FailureClass::Final,
-            "MalformedImage" | "UnsupportedImage" | "MalformedArchive" | "NoDisk" | "MalformedManifest"
-            | "ConversionFailed" | "NestedImage",
-        ) => ("False", ImageReason::Malformed, message),
+        (FailureClass::Final, reason) if Concern::of(reason) == Concern::Bytes => {
+            ("False", ImageReason::VerificationFailed, message)
+        }
+        (FailureClass::Final, reason) if Concern::of(reason) == Concern::Image => {
+            ("False", ImageReason::Malformed, message)
+        }
         // The source was read; what failed is not its fault.
         _ if record.source.is_some() => ("True", ImageReason::Resolved, String::new()),
         (FailureClass::Transient, "Connection" | "ServerError" | "Throttled" | "BadResponse" | "SourceChanged") => {

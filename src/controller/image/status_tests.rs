@@ -98,7 +98,9 @@ fn the_source_is_what_the_last_attempt_found() {
         (C::SourceMissing, "NotFound", "False", "SourceMissing"),
         (C::Denied, "Unauthorized", "False", "Denied"),
         (C::Final, "DigestMismatch", "False", "VerificationFailed"),
-        (C::Final, "MalformedImage", "False", "Malformed"),
+        (C::Final, "BackingFile", "False", "Malformed"),
+        (C::Final, "NoDisk", "False", "Malformed"),
+        (C::Final, "WorkerFailed", "Unknown", "NotUsedYet"),
         (C::Transient, "Connection", "False", "Unreachable"),
         (C::Transient, "WorkerNotStarted", "Unknown", "NotUsedYet"),
     ] {

@@ -140,14 +140,39 @@ fn event_reason(failure: &LastFailure, exhausted: bool) -> &'static str {
         (FailureClass::SourceMissing, _) => "SourceMissing",
         (FailureClass::Denied, "SecretMissing") => "SecretMissing",
         (FailureClass::Denied, _) => "SourceDenied",
-        (FailureClass::Final, "DoesNotFit") => "DoesNotFit",
-        (FailureClass::Final, "DigestMismatch" | "SizeMismatch") => "VerificationFailed",
-        (
-            FailureClass::Final,
-            "MalformedImage" | "UnsupportedImage" | "MalformedArchive" | "NoDisk" | "MalformedManifest"
-            | "ConversionFailed" | "NestedImage",
-        ) => "ImageRefused",
-        (FailureClass::Final, _) => "SyncFailed",
+        (FailureClass::Final, reason) => match Concern::of(reason) {
+            Concern::Room => "DoesNotFit",
+            Concern::Bytes => "VerificationFailed",
+            Concern::Image => "ImageRefused",
+            Concern::Other => "SyncFailed",
+        },
+    }
+}
+
+/// What a final failure is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concern {
+    /// The claim is too small for the disk.
+    Room,
+    /// They are not those that were promised.
+    Bytes,
+    /// It is malformed, hostile or of a kind that is not supported.
+    Image,
+    /// Neither image nor claim.
+    Other,
+}
+
+impl Concern {
+    /// By the reason of the failure.
+    #[must_use]
+    pub fn of(reason: &str) -> Self {
+        match reason {
+            "DoesNotFit" => Self::Room,
+            "DigestMismatch" | "SizeMismatch" | "DiskMissing" => Self::Bytes,
+            "BadJob" | "InvalidUrl" | "InvalidSecret" | "ScratchTooSmall" | "WorkerFailed" => Self::Other,
+            // The inspector has a word for everything that can be wrong with an image, and more with each format.
+            _ => Self::Image,
+        }
     }
 }
 

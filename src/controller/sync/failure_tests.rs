@@ -98,7 +98,11 @@ fn the_user_hears_the_cause_and_what_to_do() {
         (C::Denied, "SecretMissing", false, "SecretMissing", "delete the VMDiskSync"),
         (C::Final, "DoesNotFit", false, "DoesNotFit", "make a claim that fits"),
         (C::Final, "DigestMismatch", false, "VerificationFailed", "Change the image"),
-        (C::Final, "MalformedImage", false, "ImageRefused", "Change the image"),
+        (C::Final, "SizeMismatch", false, "VerificationFailed", "Change the image"),
+        (C::Final, "BackingFile", false, "ImageRefused", "Change the image"),
+        (C::Final, "NestedImage", false, "ImageRefused", "Change the image"),
+        (C::Final, "ScratchTooSmall", false, "SyncFailed", "Change the image"),
+        (C::Final, "BadJob", false, "SyncFailed", "Change the image"),
         (C::Final, "WorkerFailed", false, "SyncFailed", "Change the image"),
     ] {
         let last = LastFailure {
