@@ -9,6 +9,7 @@
 //!   reader    reads a claim from a pod: digest of the disk, zeros behind it
 //!   files     publishes files on the HTTP server, sets faults, reads the accounts
 //!   s3        puts objects on the S3 server
+//!   traces    what there is for a claim, on the cluster and on the machine; and that nothing of it is left
 //!   audit     who wrote what, and who was refused, from the API server's audit log
 //! ```
 
@@ -21,6 +22,7 @@ pub mod objects;
 pub mod reader;
 pub mod s3;
 pub mod scene;
+pub mod traces;
 pub mod until;
 
 pub use bed::Bed;

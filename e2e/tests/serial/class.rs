@@ -20,7 +20,7 @@ impl Class {
     pub(crate) async fn create(scene: &Scene, like: &str, parameters: BTreeMap<String, String>) -> Result<Self> {
         let api = Api::<StorageClass>::all(scene.bed.client.clone());
         let class = StorageClass {
-            metadata: ObjectMeta { name: Some(scene.namespace.clone()), ..ObjectMeta::default() },
+            metadata: ObjectMeta { generate_name: Some(format!("{}-", scene.namespace)), ..ObjectMeta::default() },
             parameters: Some(parameters),
             ..api.get(&bed::variable(like)?).await?
         };

@@ -1,140 +1,123 @@
-//! A claim deleted at each of its stages: soon nothing of it is left, on the cluster or on the machine.
+//! Everything that a user can delete, deleted at every stage of a claim: soon nothing is left but what is still wanted,
+//! and other claims go on meanwhile.
+//!
+//! All objects of a stage are deleted at once, each of them another claim's: so a stage is reached, and left, once.
 
-use std::time::Duration;
+mod case;
+mod stage;
 
-use anyhow::{Result, ensure};
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
-use kube::Api;
-use kube::api::{DeleteParams, ListParams};
-use vmdisk_e2e::instance::Instance;
-use vmdisk_e2e::machine::{Hold, Stopped, Storage};
-use vmdisk_e2e::servers::Fault;
-use vmdisk_e2e::testing::objects::{self, Mode};
-use vmdisk_e2e::testing::{Scene, scenario, until};
+use std::time::{Duration, Instant};
 
-use crate::class::Class;
-use crate::disk::Disk;
+use anyhow::{Context as _, Result};
+use futures::future::try_join_all;
+use vmdisk_e2e::testing::scene::delete_namespace;
+use vmdisk_e2e::testing::{Scene, scenario};
+
 use crate::policy::Policy;
+use case::Case;
+use stage::{Held, Stage};
 
-const SOON: Duration = Duration::from_mins(1);
-/// How long anything of a deleted claim may stay.
+/// How long anything may stay that is not wanted any more.
 const GONE: Duration = Duration::from_secs(30);
+
+/// What is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Object {
+    Claim,
+    Image,
+    Namespace,
+    Worker,
+    Prime,
+}
+
+impl Object {
+    const ALL: [Self; 5] = [Self::Claim, Self::Image, Self::Namespace, Self::Worker, Self::Prime];
+}
+
+/// What must come of the claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Nothing of it is left.
+    Gone,
+    /// It stays, without anything that was made for it, and is filled once there is an image of that name again.
+    Waits,
+    /// It is filled.
+    Filled,
+}
+
+/// What must come of a claim when the object is deleted at that stage; `None`: there is no such object then.
+const fn outcome(object: Object, stage: Stage) -> Option<Outcome> {
+    match (object, stage) {
+        (Object::Claim | Object::Namespace, _) => Some(Outcome::Gone),
+        // The gate comes before the prime, so a queued claim has neither.
+        (Object::Worker | Object::Prime, Stage::Queued) => None,
+        // Made again; and needed no more, like the image, once the volume was handed over.
+        (Object::Worker | Object::Prime, _) | (Object::Image, Stage::Rebinding) => Some(Outcome::Filled),
+        // A filling whose image has gone is given up.
+        (Object::Image, _) => Some(Outcome::Waits),
+    }
+}
 
 #[tokio::test]
 async fn deleted_while_queued() {
+    deleted_at(Stage::Queued).await;
+}
+
+#[tokio::test]
+async fn deleted_while_the_volume_is_provisioned() {
+    deleted_at(Stage::Provisioning).await;
+}
+
+#[tokio::test]
+async fn deleted_while_the_worker_fills() {
+    deleted_at(Stage::Filling).await;
+}
+
+#[tokio::test]
+async fn deleted_while_the_volume_is_bound_again() {
+    deleted_at(Stage::Rebinding).await;
+}
+
+async fn deleted_at(stage: Stage) {
     scenario("deletion", async |scene| {
-        let policy = Policy::set(&scene.bed.client, &[("concurrency", "1")]).await?;
-        let outcome = queued(scene).await;
+        // All are at the stage at once, unless it is the queue; and an attempt that was interrupted starts again soon.
+        let concurrency = if stage == Stage::Queued { "1" } else { "16" };
+        let keys = [("concurrency", concurrency), ("retryBackoffDuration", "1s")];
+        let policy = Policy::set(&scene.bed.client, &keys).await?;
+        let doomed = Scene { namespace: scene.another_namespace("doomed").await?, ..scene.clone() };
+        let outcome = delete_all(scene, &doomed, stage).await;
         policy.reset().await?;
+        delete_namespace(&scene.bed, &doomed.namespace).await?;
         outcome
     })
     .await;
 }
 
-async fn queued(scene: &Scene) -> Result<()> {
-    let first = Disk::publish(scene, "first", stalled()).await?;
-    scene.create(&objects::claim("first", "first", "64Mi", Mode::Filesystem)?).await?;
-    first.server.until_held(&first.published.path, SOON).await?;
-    let second = Disk::publish(scene, "claim", Fault::default()).await?;
-    scene.create(&objects::claim("claim", "claim", "64Mi", Mode::Filesystem)?).await?;
-    until::probed("the second claim is queued", SOON, async || {
-        let syncs = scene.api::<populator_crd::VMDiskSync>().list(&ListParams::default()).await?;
-        Ok(syncs.iter().any(|sync| sync.spec.claim.name == "claim").then_some(()))
-    })
-    .await?;
-    delete(scene).await?;
-    first.server.heal(&first.published.path).await?;
-    // Others go on, and the deleted one was never fetched.
-    first.judge(scene).await?;
-    ensure!(second.count().await?.requests == 0, "a claim was filled after it was deleted in the queue");
-    let claims = scene.api::<PersistentVolumeClaim>();
-    claims.delete("first", &DeleteParams::default()).await?;
-    nothing_left(scene).await
-}
+async fn delete_all(scene: &Scene, doomed: &Scene, stage: Stage) -> Result<()> {
+    let mut held = Held::prepare(scene, stage).await?;
+    let mut cases = Vec::new();
+    for object in Object::ALL {
+        if let Some(outcome) = outcome(object, stage) {
+            let scene = if object == Object::Namespace { doomed } else { scene };
+            cases.push(Case::create(scene, object, outcome, &held).await?);
+        }
+    }
+    held.reach(&cases).await?;
+    let other = held.other().await?;
 
-#[tokio::test]
-async fn deleted_while_the_volume_is_provisioned() {
-    scenario("deletion", async |scene| {
-        let hold = Hold::new(&Instance::current()?, &scene.namespace)?;
-        let class = Class::held(scene).await?;
-        let disk = Disk::publish(scene, "claim", Fault::default()).await?;
-        scene.create(&objects::claim_of("claim", "claim", "64Mi", Mode::Filesystem, &class.name)?).await?;
-        until::probed("the driver holds the volume", SOON, async || Ok((hold.waiting() > 0).then_some(()))).await?;
-        delete(scene).await?;
-        drop(hold);
-        let outcome = nothing_left(scene).await;
-        class.delete().await?;
-        outcome?;
-        ensure!(disk.count().await?.bytes == 0, "bytes were paid for a claim that was deleted before them");
-        Ok(())
-    })
-    .await;
-}
+    let deleted = try_join_all(cases.iter().map(Case::delete)).await?;
+    let since = Instant::now();
+    // The driver and the binder have to do their part; a source may stall as long as it likes.
+    held.let_machinery_go();
+    let left = || GONE.saturating_sub(since.elapsed());
+    for (case, uid) in cases.iter().zip(&deleted) {
+        case.until_gone(uid, left()).await.with_context(|| format!("{:?} deleted", case.object))?;
+    }
 
-#[tokio::test]
-async fn deleted_while_the_worker_fills() {
-    scenario("deletion", async |scene| {
-        let disk = Disk::publish(scene, "claim", stalled()).await?;
-        scene.create(&objects::claim("claim", "claim", "64Mi", Mode::Filesystem)?).await?;
-        disk.server.until_held(&disk.published.path, SOON).await?;
-        delete(scene).await?;
-        // The server still stalls: nothing may wait for it.
-        nothing_left(scene).await
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn deleted_while_the_volume_is_bound_again() {
-    scenario("deletion", async |scene| {
-        let disk = Disk::publish(scene, "claim", stalled()).await?;
-        scene.create(&objects::claim("claim", "claim", "64Mi", Mode::Filesystem)?).await?;
-        disk.server.until_held(&disk.published.path, SOON).await?;
-        let manager = Stopped::new(&Instance::current()?, "kube-controller-manager")?;
-        disk.server.release(&disk.published.path).await?;
-        until::probed("the volume names the claim", SOON, async || {
-            let named = volumes(scene).await?.iter().any(|claim| claim == "claim");
-            Ok(named.then_some(()))
-        })
-        .await?;
-        scene.api::<PersistentVolumeClaim>().delete("claim", &DeleteParams::default()).await?;
-        drop(manager);
-        nothing_left(scene).await
-    })
-    .await;
-}
-
-fn stalled() -> Fault {
-    Fault { hold_at: Some(1 << 20), ..Fault::default() }
-}
-
-async fn delete(scene: &Scene) -> Result<()> {
-    scene.delete::<PersistentVolumeClaim>("claim", GONE).await
-}
-
-/// Waits until no claim, pod, volume, loop device or mount of the test's namespace is left.
-async fn nothing_left(scene: &Scene) -> Result<()> {
-    until::probed("nothing of the claim is left", GONE, async || {
-        let all = ListParams::default();
-        let claims = scene.api::<PersistentVolumeClaim>().list(&all).await?.items.len();
-        let pods = scene.api::<Pod>().list(&all).await?.items.len();
-        let volumes = volumes(scene).await?;
-        let storage = Storage::read(&Instance::current()?)?;
-        let disks = storage.of_namespace(&scene.namespace).len();
-        ensure!(
-            claims == 0 && pods == 0 && volumes.is_empty() && disks == 0,
-            "there are {claims} claims, {pods} pods, volumes of {volumes:?}, {disks} disks of the driver"
-        );
-        storage.assert_clean()?;
-        Ok(Some(()))
-    })
-    .await
-}
-
-/// The claims that volumes of the test's namespace name.
-async fn volumes(scene: &Scene) -> Result<Vec<String>> {
-    let volumes = Api::<PersistentVolume>::all(scene.bed.client.clone()).list(&ListParams::default()).await?;
-    let claims = volumes.into_iter().filter_map(|volume| volume.spec?.claim_ref);
-    let ours = claims.filter(|claim| claim.namespace.as_ref() == Some(&scene.namespace));
-    Ok(ours.filter_map(|claim| claim.name).collect())
+    held.let_sources_go(&cases, &other).await?;
+    // Not one claim has to wait for another.
+    let (others, cases) = tokio::join!(other.judge(scene), try_join_all(cases.iter().map(Case::judge)));
+    others.context("the claim of which nothing was deleted")?;
+    cases?;
+    held.clean_up().await
 }

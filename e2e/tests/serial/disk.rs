@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_mins(2);
 
 /// A disk on the HTTP server, with an image that names it.
 pub(crate) struct Disk {
-    /// The name of both image and claim.
+    /// The name of the claim, and of the image unless it says otherwise.
     pub(crate) name: String,
     /// Where it is served.
     pub(crate) published: Published,
@@ -41,6 +41,11 @@ impl Disk {
         }
         scene.create(&objects::image(name, &published.url)).await?;
         Ok(Self { name: name.to_owned(), sha256: hex(&Sha256::digest(&bytes)), published, server })
+    }
+
+    /// The same disk, for a claim of another name.
+    pub(crate) fn of_claim(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
     }
 
     /// What was asked for of it.
