@@ -1,5 +1,6 @@
 //! Why a worker ends without a disk.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use vmdisk_wire::ExitClass;
@@ -30,7 +31,13 @@ impl Failure {
     pub fn target(action: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
         // The room was checked before the first byte; a full target means somebody else writes there or the
         // storage lies about its size. A fresh volume may help, so it is an I/O failure like any other.
-        Self::new(Reason::TargetIo, format!("failed to {action} {}: {error}", path.display()))
+        let advice = match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                "; the volume promised more room than its storage has: make room in the pool behind its StorageClass"
+            }
+            _ => "",
+        };
+        Self::new(Reason::TargetIo, format!("failed to {action} {}: {error}{advice}", path.display()))
     }
 
     /// The exit class that the reason stands for.
@@ -147,3 +154,7 @@ impl std::fmt::Display for Reason {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "failure_tests.rs"]
+mod tests;
