@@ -5,6 +5,7 @@ mod class;
 mod deletion;
 mod disk;
 mod gate;
+mod healing;
 mod history;
 mod ledger;
 mod operator;
