@@ -5,11 +5,14 @@
 //! scenario("name", async |scene| …)   a namespace of its own; diagnostics when it fails; nothing stays behind
 //!   objects   VMDiskImage, claim, grant, pod: as a user writes them
 //!   consumer  uses a claim from a pod, on a node that the test chooses or the scheduler
+//!   events    what a claim was told
 //!   until     waits for a condition on one object, by watch, with a deadline
 //!   reader    reads a claim from a pod: digest of the disk, zeros behind it
 //!   files     publishes files on the HTTP server, sets faults, reads the accounts
 //!   s3        puts objects on the S3 server
 //!   traces    what there is for a claim, on the cluster and on the machine; and that nothing of it is left
+//!   tape      every change of some objects, however short-lived
+//!   volumes   every volume that there ever was for a claim
 //!   audit     who wrote what, and who was refused, from the API server's audit log
 //! ```
 
@@ -17,13 +20,16 @@ pub mod audit;
 pub mod bed;
 pub mod consumer;
 pub mod diagnostics;
+pub mod events;
 pub mod files;
 pub mod objects;
 pub mod reader;
 pub mod s3;
 pub mod scene;
+pub mod tape;
 pub mod traces;
 pub mod until;
+pub mod volumes;
 
 pub use bed::Bed;
 pub use consumer::Consumer;

@@ -1,20 +1,16 @@
 //! The watches from which the gate's ledger is written: every change counts, however short it was.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 
 use anyhow::{Context as _, Result};
-use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
-use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::{Api, Resource, ResourceExt};
+use kube::ResourceExt;
+use kube::api::ListParams;
 use populator_crd::VMDiskSync;
 use populator_crd::names::{CLAIM_NAME_ANNOTATION, CLAIM_UID_LABEL, COMPONENT_LABEL, WORKER_COMPONENT};
 use populator_crd::v1alpha1::SyncPhase;
-use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use vmdisk_e2e::testing::Scene;
+use vmdisk_e2e::testing::tape::Tape;
 
 use crate::ledger::{Entry, What};
 use crate::policy;
@@ -101,47 +97,4 @@ fn has_ended(pod: &Pod) -> bool {
     let containers = status.and_then(|status| status.container_statuses.as_ref());
     matches!(status.and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
         || containers.into_iter().flatten().any(|c| c.state.as_ref().is_some_and(|s| s.terminated.is_some()))
-}
-
-/// The objects of one kind as they were when the watch began, and each change since; `true`: it is gone.
-struct Tape<K> {
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<Vec<(K, bool)>>>,
-}
-
-impl<K> Tape<K>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
-{
-    async fn start(api: Api<K>, which: ListParams) -> Result<Self> {
-        let listed = api.list(&which).await?;
-        let version = listed.metadata.resource_version.clone().context("a list has a version")?;
-        let (stop, stopped) = oneshot::channel();
-        // Longer than any test; a watch that ends earlier is an error, because it would miss something.
-        let params = WatchParams {
-            label_selector: which.label_selector,
-            field_selector: which.field_selector,
-            ..WatchParams::default().timeout(290)
-        };
-        let task = tokio::spawn(async move {
-            let mut changes: Vec<(K, bool)> = listed.items.into_iter().map(|object| (object, false)).collect();
-            let mut events = api.watch(&params, &version).await?.take_until(stopped).boxed();
-            while let Some(event) = events.try_next().await? {
-                match event {
-                    WatchEvent::Added(object) | WatchEvent::Modified(object) => changes.push((object, false)),
-                    WatchEvent::Deleted(object) => changes.push((object, true)),
-                    WatchEvent::Bookmark(_) => {}
-                    WatchEvent::Error(status) => anyhow::bail!("the watch of {} broke: {status:?}", K::plural(&())),
-                }
-            }
-            Ok(changes)
-        });
-        Ok(Self { stop, task })
-    }
-
-    async fn stop(self) -> Result<Vec<(K, bool)>> {
-        let ended = || format!("the watch of {} ended before the test", K::plural(&()));
-        self.stop.send(()).ok().with_context(ended)?;
-        self.task.await.with_context(|| format!("the watch of {} panicked", K::plural(&())))?
-    }
 }
