@@ -9,6 +9,7 @@
 pub mod cache;
 pub mod command;
 pub mod environment;
+pub mod figures;
 pub mod instance;
 pub mod launcher;
 pub mod machine;

@@ -13,6 +13,8 @@
 //!   traces    what there is for a claim, on the cluster and on the machine; and that nothing of it is left
 //!   tape      every change of some objects, however short-lived
 //!   volumes   every volume that there ever was for a claim
+//!   policy    the operator's policy, changed for a while
+//!   operator  the controller as it runs: who leads, and killing it
 //!   audit     who wrote what, and who was refused, from the API server's audit log
 //! ```
 
@@ -23,6 +25,8 @@ pub mod diagnostics;
 pub mod events;
 pub mod files;
 pub mod objects;
+pub mod operator;
+pub mod policy;
 pub mod reader;
 pub mod s3;
 pub mod scene;

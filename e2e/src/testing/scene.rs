@@ -49,13 +49,21 @@ pub async fn scenario(name: &str, body: impl AsyncFnOnce(&Scene) -> Result<()>) 
 }
 
 impl Scene {
-    async fn open(name: &str) -> Result<Self> {
+    /// A namespace of its own for what is no test; the caller closes it.
+    ///
+    /// # Errors
+    /// When no cluster is up.
+    pub async fn open(name: &str) -> Result<Self> {
         let bed = Bed::attach().await?;
         let namespace = new_namespace(&bed, name).await?;
         Ok(Self { bed, namespace })
     }
 
-    async fn close(&self) -> Result<()> {
+    /// Deletes the namespace and waits until it is gone.
+    ///
+    /// # Errors
+    /// When something in it does not go.
+    pub async fn close(&self) -> Result<()> {
         delete_namespace(&self.bed, &self.namespace).await
     }
 

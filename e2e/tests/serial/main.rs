@@ -8,9 +8,9 @@ mod gate;
 mod healing;
 mod history;
 mod ledger;
-mod operator;
 mod placement;
-mod policy;
 mod replicas;
 mod restart;
 mod workers;
+
+use vmdisk_e2e::testing::{operator, policy};

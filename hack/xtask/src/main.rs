@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask --help`.
 
+mod bench;
 mod cluster;
 mod demo;
 mod deploy;
@@ -29,6 +30,9 @@ enum Command {
     Deploy,
     /// Run every check, or the tests whose name contains FILTER
     Test(test::Options),
+    /// Measure, and compare with the targets
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// The servers beside the cluster, as the launcher starts them
     #[command(hide = true)]
     Serve {
@@ -45,6 +49,7 @@ fn main() -> Result<()> {
         Command::Cluster(command) => cluster::run(&command),
         Command::Deploy => deploy::run(),
         Command::Test(options) => test::run(&options),
+        Command::Bench(command) => bench::run(&command),
         Command::Serve { config } => vmdisk_e2e::servers::run(&config),
         Command::Gen(options) => generate::run(&options),
     }

@@ -7,16 +7,21 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{Api, Client};
-use vmdisk_e2e::instance::Instance;
-use vmdisk_e2e::machine::kill_container;
-use vmdisk_e2e::testing::until;
+
+use super::until;
+use crate::instance::Instance;
+use crate::launcher::container_processes;
+use crate::machine::kill_container;
 
 const NAMESPACE: &str = "sync-operator";
 const LEASE: &str = "vmdisk-controller";
 const SOON: Duration = Duration::from_secs(30);
 
 /// Kills the leader's container, and waits until the kubelet has started it again.
-pub(crate) async fn kill_leader(client: &Client) -> Result<()> {
+///
+/// # Errors
+/// When nobody leads, or the container does not come back.
+pub async fn kill_leader(client: &Client) -> Result<()> {
     let pods = pods(client);
     let leader = leader(client).await?;
     let before = kill(client, &leader).await?;
@@ -28,7 +33,10 @@ pub(crate) async fn kill_leader(client: &Client) -> Result<()> {
 }
 
 /// Kills the container of one of the controller's pods, and tells what it was.
-pub(crate) async fn kill(client: &Client, pod: &str) -> Result<ContainerStatus> {
+///
+/// # Errors
+/// When the container does not run.
+pub async fn kill(client: &Client, pod: &str) -> Result<ContainerStatus> {
     let status = status(&pods(client).get(pod).await?)?;
     let id = status.container_id.as_ref().context("the controller's container runs")?;
     kill_container(&Instance::current()?, id)?;
@@ -36,19 +44,26 @@ pub(crate) async fn kill(client: &Client, pod: &str) -> Result<ContainerStatus> 
 }
 
 /// The pods of the controller.
-pub(crate) fn pods(client: &Client) -> Api<Pod> {
+#[must_use]
+pub fn pods(client: &Client) -> Api<Pod> {
     Api::namespaced(client.clone(), NAMESPACE)
 }
 
 /// Waits until another pod leads than `former`.
-pub(crate) async fn next_leader(client: &Client, former: &str, deadline: Duration) -> Result<String> {
+///
+/// # Errors
+/// When none does within the deadline.
+pub async fn next_leader(client: &Client, former: &str, deadline: Duration) -> Result<String> {
     let leases = Api::<Lease>::namespaced(client.clone(), NAMESPACE);
     let other = |lease: &Lease| !holder(lease).is_empty() && holder(lease) != former;
     Ok(holder(&until::holds(&leases, LEASE, "another pod leads", deadline, other).await?))
 }
 
 /// Waits until both replicas are there and ready.
-pub(crate) async fn complete(client: &Client) -> Result<()> {
+///
+/// # Errors
+/// When they are not within a minute.
+pub async fn complete(client: &Client) -> Result<()> {
     let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
     let ready = |deployment: &Deployment| {
         let wanted = deployment.spec.replicas;
@@ -62,7 +77,10 @@ fn holder(lease: &Lease) -> String {
 }
 
 /// The pod that leads.
-pub(crate) async fn leader(client: &Client) -> Result<String> {
+///
+/// # Errors
+/// When nobody leads within half a minute.
+pub async fn leader(client: &Client) -> Result<String> {
     let leases = Api::<Lease>::namespaced(client.clone(), NAMESPACE);
     let lease = until::holds(&leases, LEASE, "somebody leads", SOON, |lease| !holder(lease).is_empty()).await?;
     Ok(holder(&lease))
@@ -71,4 +89,32 @@ pub(crate) async fn leader(client: &Client) -> Result<String> {
 fn status(pod: &Pod) -> Result<ContainerStatus> {
     let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
     statuses.and_then(|statuses| statuses.first()).cloned().context("the controller's pod has a container")
+}
+
+/// The memory of the leader's process, in KiB, as the kernel counts it (`proc_pid_status(5)`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// `VmRSS`: in use now.
+    pub resident: u64,
+    /// `VmHWM`: the most there ever was.
+    pub peak: u64,
+}
+
+/// The memory of the leader's process.
+///
+/// # Errors
+/// When nobody leads, or its process cannot be read.
+pub async fn leader_memory(client: &Client) -> Result<Memory> {
+    let leader = leader(client).await?;
+    let id = status(&pods(client).get(&leader).await?)?.container_id.context("the leader's container runs")?;
+    let id = id.rsplit("//").next().unwrap_or(&id);
+    let process = *container_processes(&Instance::current()?, id)?.first().context("the leader has a process")?;
+    let file = format!("/proc/{}/status", process.as_raw_nonzero());
+    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok());
+        value.with_context(|| format!("{file} has no {name}"))
+    };
+    Ok(Memory { resident: field("VmRSS:")?, peak: field("VmHWM:")? })
 }

@@ -11,18 +11,24 @@ const NAMESPACE: &str = "sync-operator";
 const NAME: &str = "sync-operator-policy";
 
 /// A policy that differs from the defaults. Who made it removes it with [`Policy::reset`].
-pub(crate) struct Policy(Api<ConfigMap>);
+pub struct Policy(Api<ConfigMap>);
 
 impl Policy {
     /// Puts this policy in force; keys that are not named have their defaults.
-    pub(crate) async fn set(client: &Client, keys: &[(&str, &str)]) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn set(client: &Client, keys: &[(&str, &str)]) -> Result<Self> {
         let policy = Self(Api::namespaced(client.clone(), NAMESPACE));
         policy.change(keys).await?;
         Ok(policy)
     }
 
     /// Puts another policy in force.
-    pub(crate) async fn change(&self, keys: &[(&str, &str)]) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn change(&self, keys: &[(&str, &str)]) -> Result<()> {
         let data: BTreeMap<String, String> =
             keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let map = ConfigMap {
@@ -36,13 +42,17 @@ impl Policy {
     }
 
     /// Puts the defaults in force again.
-    pub(crate) async fn reset(self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub async fn reset(self) -> Result<()> {
         self.0.delete(NAME, &DeleteParams::default()).await.context("cannot remove the policy")?;
         Ok(())
     }
 }
 
 /// Where the policy is, and which of the maps there it is: for a watch.
-pub(crate) fn in_force(client: &Client) -> (Api<ConfigMap>, ListParams) {
+#[must_use]
+pub fn in_force(client: &Client) -> (Api<ConfigMap>, ListParams) {
     (Api::namespaced(client.clone(), NAMESPACE), ListParams::default().fields(&format!("metadata.name={NAME}")))
 }

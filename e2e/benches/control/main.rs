@@ -1,0 +1,94 @@
+//! How fast and how quiet the controller is with images so small that only the protocol counts.
+//! `cargo xtask bench control` runs it on a cluster with the project on it; with `--json` it prints rows for machines.
+
+mod measure;
+mod writes;
+
+use anyhow::{Context as _, Result, bail};
+use vmdisk_e2e::figures::{self, Figure};
+use vmdisk_e2e::say::say;
+use vmdisk_e2e::testing::policy::Policy;
+use vmdisk_e2e::testing::{Scene, operator};
+
+use measure::Round;
+
+/// How many claims are measured one after the other.
+const SINGLES: usize = 10;
+
+/// How many claims are created at once.
+const BURST: usize = 30;
+
+fn main() -> Result<()> {
+    // Cargo adds an argument of its own to those of every bench.
+    let json = std::env::args().any(|argument| argument == "--json");
+    let figures = tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?.block_on(bench())?;
+    if json {
+        say_out(&serde_json::to_string_pretty(&figures)?)?;
+    } else {
+        // Measured on this bed (2 cores) with its hello example, as the controller of its namespace alone.
+        say_out(&figures::table(&figures, "Kubernetes' volume populator library"))?;
+    }
+    match figures::missed(&figures).as_slice() {
+        [] => Ok(()),
+        missed => bail!("missed: {}; is the machine busy with something else?", missed.join(", ")),
+    }
+}
+
+async fn bench() -> Result<Vec<Figure>> {
+    let scene = Scene::open("bench").await?;
+    let measured = measured(&scene).await;
+    let closed = scene.close().await;
+    measured.and_then(|figures| closed.map(|()| figures))
+}
+
+async fn measured(scene: &Scene) -> Result<Vec<Figure>> {
+    let client = &scene.bed.client;
+    operator::complete(client).await?;
+    operator::leader(client).await?;
+
+    say(&format!("{SINGLES} claims, one after the other"));
+    let mut singles = Vec::new();
+    for number in 0..SINGLES {
+        let round = Round::of(scene, &format!("single-{number}"), 1).await?;
+        say(&format!("  bound after {:.2} s, {} writes", round.last_bound.as_secs_f64(), round.writes.per_claim()));
+        singles.push(round);
+    }
+
+    say(&format!("{BURST} claims at once"));
+    let policy = Policy::set(client, &[("concurrency", &BURST.to_string())]).await?;
+    let burst = Round::of(scene, "burst", BURST).await;
+    policy.reset().await?;
+    let burst = burst?;
+    say(&format!("  all bound after {:.2} s", burst.last_bound.as_secs_f64()));
+
+    let bound: Vec<f64> = singles.iter().map(|round| round.last_bound.as_secs_f64()).collect();
+    let most = |count: fn(&Round) -> f64| singles.iter().map(count).fold(0.0, f64::max);
+    #[expect(clippy::cast_precision_loss, reason = "KiB of a process")]
+    let peak = operator::leader_memory(client).await?.peak as f64 / 1024.0;
+    let single_writes = most(|round| round.writes.per_claim());
+    let single_events = most(|round| round.writes.events_per_claim());
+    let (burst_bound, burst_writes) = (burst.last_bound.as_secs_f64(), burst.writes.per_claim());
+    let rows = [
+        ("single_bound_s", "one claim: Bound, median of 10", median(&bound)?, "s", Some(2.5), Some(3.4)),
+        ("single_writes", "one claim: API writes, most of 10", single_writes, "", Some(10.0), Some(16.0)),
+        ("single_events", "one claim: events, most of 10", single_events, "", Some(1.0), None),
+        ("burst_bound_s", "30 claims at once: the last Bound", burst_bound, "s", Some(20.0), Some(37.0)),
+        ("burst_writes", "30 claims at once: API writes each", burst_writes, "", None, Some(10.0)),
+        ("peak_rss_mib", "leader: peak resident memory", peak, "MiB", Some(32.0), Some(44.0)),
+    ];
+    Ok(rows
+        .map(|(name, what, measured, unit, target, reference)| Figure {
+            reference,
+            ..Figure::new(name, what, measured, unit, target)
+        })
+        .to_vec())
+}
+
+fn median(measured: &[f64]) -> Result<f64> {
+    figures::median(measured).context("nothing was measured")
+}
+
+fn say_out(text: &str) -> Result<()> {
+    use std::io::Write as _;
+    writeln!(std::io::stdout(), "{}", text.trim_end()).context("cannot write to the standard output")
+}

@@ -1,0 +1,105 @@
+//! One round: claims that are created together, until everything about them is at rest.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use futures::TryStreamExt as _;
+use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, ResourceExt as _, api::ListParams};
+use populator_crd::VMDiskImage;
+use vmdisk_e2e::testing::objects::{self, Mode, is_bound};
+use vmdisk_e2e::testing::{Scene, audit, files, until};
+
+use crate::writes::Writes;
+
+/// For everything that a round waits for.
+const LONG: Duration = Duration::from_mins(3);
+
+/// What one round brought.
+pub(crate) struct Round {
+    /// From the first create request to the sight of the last claim that is Bound.
+    pub(crate) last_bound: Duration,
+    /// What the controller wrote for it.
+    pub(crate) writes: Writes,
+}
+
+impl Round {
+    /// Fills `count` claims at once, an image each.
+    pub(crate) async fn of(scene: &Scene, name: &str, count: usize) -> Result<Self> {
+        let disk = files::publish(scene, &format!("{name}.img"), &vec![7; 1 << 20])?;
+        let names: Vec<String> = (0..count).map(|number| format!("{name}-{number}")).collect();
+        let images = names.iter().map(|name| objects::image(name, &disk.url)).collect::<Vec<_>>();
+        try_join_all(images.iter().map(|image| scene.create(image))).await?;
+        // The controller has seen them, and has said so: what follows is about the claims alone.
+        let seen =
+            |image: &VMDiskImage| image.status.as_ref().is_some_and(|status| status.observed_generation.is_some());
+        let api = scene.api::<VMDiskImage>();
+        try_join_all(names.iter().map(|name| until::holds(&api, name, "the controller has seen it", LONG, seen)))
+            .await?;
+
+        let before = at_rest().await?.len();
+        let claims: Vec<_> =
+            names.iter().map(|name| objects::claim(name, name, "16Mi", Mode::Filesystem)).collect::<Result<_>>()?;
+        let start = Instant::now();
+        let ((), last_bound) = tokio::try_join!(
+            async { try_join_all(claims.iter().map(|claim| scene.create(claim))).await.map(drop) },
+            all_bound(scene.api(), names.iter().cloned().collect(), start),
+        )?;
+
+        let told = |image: &VMDiskImage| {
+            let claims = image.status.as_ref().and_then(|status| status.claims.as_ref());
+            claims.is_some_and(|claims| claims.succeeded == 1 && claims.syncing == 0)
+        };
+        try_join_all(names.iter().map(|name| until::holds(&api, name, "its claim is counted", LONG, told))).await?;
+        nothing_of_ours(scene).await?;
+        let events = at_rest().await?;
+        Ok(Self { last_bound, writes: Writes::of(events.get(before..).unwrap_or_default(), count) })
+    }
+}
+
+/// The time until the last of these claims is seen to be Bound.
+async fn all_bound(
+    claims: Api<PersistentVolumeClaim>,
+    mut missing: BTreeSet<String>,
+    start: Instant,
+) -> Result<Duration> {
+    let watch = async {
+        let mut seen = pin!(watcher(claims, watcher::Config::default()).default_backoff().applied_objects());
+        while let Some(claim) = seen.try_next().await.context("the watch of the claims broke off")? {
+            if is_bound(&claim) {
+                missing.remove(&claim.name_any());
+            }
+            if missing.is_empty() {
+                return Ok(start.elapsed());
+            }
+        }
+        bail!("the watch of the claims ended");
+    };
+    tokio::time::timeout(LONG, watch).await.context("the claims are not Bound")?
+}
+
+/// Waits until primes and workers are gone.
+async fn nothing_of_ours(scene: &Scene) -> Result<()> {
+    let ours = ListParams::default().labels("pelotech.ot/claim-uid");
+    until::probed("primes and workers are gone", LONG, async || {
+        let claims = scene.api::<PersistentVolumeClaim>().list(&ours).await?;
+        let pods = scene.api::<Pod>().list(&ours).await?;
+        Ok((claims.items.is_empty() && pods.items.is_empty()).then_some(()))
+    })
+    .await
+}
+
+/// The controller's requests, read again until no more are written: the log is a moment behind the answers.
+async fn at_rest() -> Result<Vec<audit::Event>> {
+    let mut last = None;
+    until::probed("the controller writes nothing", LONG, async || {
+        let events = audit::of(audit::CONTROLLER)?;
+        let writes = events.iter().filter(|event| event.is_write()).count();
+        Ok((last.replace(writes) == Some(writes)).then_some(events))
+    })
+    .await
+}
