@@ -11,6 +11,7 @@ use crate::say::step;
 const PACKAGES: &[(&str, &str)] = &[
     ("buildah", "/usr/bin/buildah"),
     ("busybox-static", "/bin/busybox"),
+    ("bzip2", "/usr/bin/bzip2"),
     ("conntrack", "/usr/sbin/conntrack"),
     ("containernetworking-plugins", "/usr/lib/cni/ptp"),
     ("debootstrap", "/usr/sbin/debootstrap"),
@@ -24,6 +25,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("socat", "/usr/bin/socat"),
     ("util-linux", "/usr/bin/nsenter"),
     ("xfsprogs", "/sbin/mkfs.xfs"),
+    ("xz-utils", "/usr/bin/xz"),
+    ("zstd", "/usr/bin/zstd"),
 ];
 
 /// Installs what is missing, when root; says what to install otherwise.
