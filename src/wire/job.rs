@@ -106,10 +106,10 @@ pub struct Source {
     /// The digest or ETag that an earlier attempt of the same sync resolved: a later attempt must find the same bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<String>,
-    /// Whether the image names a Secret. It is mounted optional at [`crate::SECRET_DIRECTORY`], so only this tells a
-    /// missing Secret (denied) from an anonymous source.
-    #[serde(default)]
-    pub secret: bool,
+    /// The Secret that the image names, `NAMESPACE/NAME`. It is mounted optional at [`crate::SECRET_DIRECTORY`], so only
+    /// this tells a missing Secret (denied) from an anonymous source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
 }
 
 /// The protocol of a source.

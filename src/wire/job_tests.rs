@@ -9,7 +9,7 @@ fn blank() -> Source {
         checksum: None,
         region: None,
         pinned: None,
-        secret: false,
+        secret: None,
     }
 }
 
@@ -22,7 +22,7 @@ fn a_job_survives_the_wire() {
             source_type: SourceType::S3,
             url: "s3://bucket/a.qcow2".into(),
             region: Some("eu-west-1".into()),
-            secret: true,
+            secret: Some("labs/bucket".into()),
             ..blank()
         },
         target: Some(Target {

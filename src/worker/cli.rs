@@ -220,7 +220,7 @@ impl Image {
                 checksum: None,
                 region: self.region.clone(),
                 pinned: None,
-                secret: self.secret_dir.is_some(),
+                secret: self.secret_dir.as_ref().map(|directory| directory.display().to_string()),
             },
             target: None,
             limits: Limits::default(),

@@ -66,7 +66,7 @@ async fn a_missing_secret_is_denied() {
             class: FailureClass::Denied,
             reason: "SecretMissing",
             event: "SecretMissing",
-            names: &["Secret", "create it"],
+            names: &["Secret", "no-such-secret", "create it"],
         };
         fails(scene, image, &told).await.map(drop)
     })

@@ -1,6 +1,7 @@
 //! The worker's order, from image, claim, sync and policy. Pure.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::ResourceExt as _;
 use populator_crd::{
     quantity,
     v1alpha1::{DiskFormat, SourceType, SpecError, VMDiskImage, VMDiskImageSpec, VMDiskSyncStatus},
@@ -48,7 +49,7 @@ pub fn job(order: Order<'_>) -> Result<Job, SpecError> {
             checksum: spec.checksum.clone(),
             region: spec.region.clone(),
             pinned: pinned.filter(|_| source_type != SourceType::Blank),
-            secret: spec.secret_ref.is_some(),
+            secret: spec.secret_ref.as_ref().map(|name| format!("{}/{name}", image.namespace().unwrap_or_default())),
         },
         target: Some(Target {
             kind: target_kind(claim),

@@ -88,7 +88,7 @@ fn a_worker_with_everything() {
 fn nothing_of_a_blank_disk_is_fetched() {
     let image = image(&json!({"sourceType": "blank", "diskSize": "1Gi"}));
     let (pod, job) = shown(&build(&image, &claim("Filesystem"), &Policy::default(), None));
-    assert_eq!(job["source"], json!({"sourceType": "blank", "format": "auto", "secret": false}));
+    assert_eq!(job["source"], json!({"sourceType": "blank", "format": "auto"}));
     assert_eq!(pod["spec"]["volumes"].as_array().map(Vec::len), Some(1), "no scratch either");
 }
 

@@ -53,10 +53,10 @@ pub struct Blob {
 ///
 /// URLs that cannot be read, Secrets that do not fit the protocol, and what the policy refuses.
 pub fn open(spec: &Spec, client: &Client, secret: &Secret) -> Result<Option<Box<dyn Source>>> {
-    if spec.secret && secret.is_empty() {
+    if let Some(name) = spec.secret.as_ref().filter(|_| secret.is_empty()) {
         return Err(Failure::new(
             Reason::SecretMissing,
-            "the image names a Secret that does not exist or is empty; create it in the image's namespace",
+            format!("the Secret {name}, which the image's secretRef names, does not exist or is empty; create it"),
         ));
     }
     Ok(Some(match spec.source_type {

@@ -53,7 +53,7 @@ fn job(server: &Server, path: &str, device: &Path) -> Job {
             checksum: None,
             region: None,
             pinned: None,
-            secret: false,
+            secret: None,
         },
         target: Some(Target {
             kind: TargetKind::Block,

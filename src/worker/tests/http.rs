@@ -94,7 +94,7 @@ fn a_secret_that_is_not_there_or_does_not_fit_is_named() {
     let url = server.serve("/d", "x");
     let missing = bench.path("nowhere");
     let run = bench.fetch(&url, &["--secret-dir", missing.to_str().unwrap()]);
-    run.failed(ExitClass::Denied, "SecretMissing", "create it");
+    run.failed(ExitClass::Denied, "SecretMissing", missing.to_str().unwrap());
     let run = bench.fetch(&url, &["--secret-dir", &bench.secret(&[("username", "ann")])]);
     run.failed(ExitClass::BadJob, "InvalidSecret", "has the key username but not password");
 }

@@ -25,7 +25,7 @@ fn job(bench: &Bench, server: &Server, path: &str) -> Job {
             checksum: None,
             region: None,
             pinned: None,
-            secret: false,
+            secret: None,
         },
         target: Some(Target {
             kind: TargetKind::Filesystem,
