@@ -66,12 +66,16 @@ pub enum Outcome {
     Unexplained,
 }
 
+/// The report's reason of a worker that was told to stop before it was done.
+pub const INTERRUPTED: &str = "Interrupted";
+
 /// Judges the end of a worker from what its pod's status says.
 ///
 /// `pod_reason` is `status.reason` of the pod (`Evicted`, `Preempting`, `NodeLost`, …) or the reason of its
 /// `DisruptionTarget` condition; `container_reason` is the terminated container's (`OOMKilled`, `Error`, …).
 /// A report or a code of the contract is believed before any inference, except that [`ExitClass::Done`] is believed
-/// only when code and report agree: a wrong success is worse than a failure.
+/// only when code and report agree: a wrong success is worse than a failure. A worker that was told to stop says so
+/// ([`INTERRUPTED`]): whoever did it, the attempt was cut short and did not fail.
 #[must_use]
 pub fn classify(
     exit_code: Option<i32>,
@@ -86,6 +90,9 @@ pub fn classify(
         return match (class, report.map(|report| report.class)) {
             (ExitClass::Done, Some(ExitClass::Done)) => Outcome::Exited(ExitClass::Done),
             (ExitClass::Done, _) => Outcome::Unexplained,
+            (ExitClass::Transient, Some(_)) if report.is_some_and(|report| report.reason == INTERRUPTED) => {
+                Outcome::Interrupted
+            }
             (class, _) => Outcome::Exited(class),
         };
     }

@@ -13,3 +13,8 @@ fn a_full_target_says_where_to_make_room() {
     let broken = Failure::target("write to", path, &Error::from_raw_os_error(5));
     assert!(broken.message.ends_with("(os error 5)"), "{broken}");
 }
+
+#[test]
+fn an_end_that_was_ordered_is_called_so() {
+    assert_eq!(Reason::Interrupted.to_string(), vmdisk_wire::INTERRUPTED);
+}
