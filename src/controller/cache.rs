@@ -14,6 +14,7 @@ use std::{
 use futures::{Stream, TryStreamExt};
 use kube::{
     Api, Client, Resource, ResourceExt,
+    core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
         watcher::{self, Event},
@@ -21,6 +22,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
+use volume_populator::readable;
 
 /// The claim's UID, the object's namespace and name.
 type Key = (String, String, String);
@@ -187,7 +189,8 @@ where
 {
     use futures::StreamExt;
 
-    watcher::watcher(Api::<K>::all(client), config)
+    watcher::watcher(Api::<DeserializeGuard<K>>::all(client), config)
+        .filter_map(|event| std::future::ready(readable(event)))
         .default_backoff()
         .modify(prune)
         .inspect_err(|error| tracing::warn!(kind = %K::kind(&()), %error, "the watch was interrupted and goes on"))

@@ -14,7 +14,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::PartialObjectMeta,
+    core::{DeserializeGuard, PartialObjectMeta},
     runtime::{
         WatchStreamExt,
         reflector::store::Writer,
@@ -31,6 +31,7 @@ use crate::{
     observe::{names_source, source_namespace},
     observed::{name, namespace, selected_node, volume_name},
     populator::ClaimRef,
+    readable::readable,
 };
 
 /// The belonging of a claim (its own) or a prime (the claim's that its labels name).
@@ -74,12 +75,14 @@ impl Wake {
 }
 
 /// A watch that survives whatever happens to it.
-fn watch<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Event<K>> + Send
+fn watch<K>(client: Client, config: watcher::Config) -> impl Stream<Item = Event<K>> + Send
 where
     K: Resource<DynamicType: Default> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let kind = K::kind(&K::DynamicType::default()).into_owned();
-    surviving(watcher(api, config).modify(prune), move |error| tracing::warn!(kind, %error, "watch interrupted"))
+    let guarded = watcher(Api::<DeserializeGuard<K>>::all(client), config);
+    let events = guarded.filter_map(|event| std::future::ready(readable(event))).modify(prune);
+    surviving(events, move |error| tracing::warn!(kind, %error, "watch interrupted"))
 }
 
 fn surviving<K: Send>(
@@ -102,7 +105,7 @@ where
 
 /// Claims and primes.
 pub(crate) fn claims(client: Client, wake: Wake) -> impl Future<Output = ()> + Send {
-    let events = watch(Api::<PersistentVolumeClaim>::all(client), watcher::Config::default());
+    let events = watch::<PersistentVolumeClaim>(client, watcher::Config::default());
     fill(events, Arc::clone(&wake.claims), wake)
 }
 
@@ -113,7 +116,7 @@ pub(crate) fn pods(
     wake: Wake,
 ) -> impl Future<Output = ()> + Send {
     let ours = watcher::Config::default().labels(&wake.keys.claim_uid);
-    fill(watch(Api::<PartialObjectMeta<Pod>>::all(client), ours), cache, wake)
+    fill(watch::<PartialObjectMeta<Pod>>(client, ours), cache, wake)
 }
 
 /// Volumes that are marked as ours.
@@ -123,7 +126,7 @@ pub(crate) fn volumes(
     wake: Wake,
 ) -> impl Future<Output = ()> + Send {
     let ours = watcher::Config::default().labels(&wake.keys.claim_uid);
-    fill(watch(Api::<PersistentVolume>::all(client), ours), cache, wake)
+    fill(watch::<PersistentVolume>(client, ours), cache, wake)
 }
 
 /// A reflector that also wakes, for each object whose meaning changed, the waiting claims that it concerns. Objects
@@ -136,7 +139,7 @@ where
     Concerns: Fn(&K, &PersistentVolumeClaim) -> bool,
 {
     let mut generations = HashMap::new();
-    let mut events = std::pin::pin!(watch(Api::<K>::all(client), watcher::Config::default()));
+    let mut events = std::pin::pin!(watch::<K>(client, watcher::Config::default()));
     while let Some(event) = events.next().await {
         store.apply_watcher_event(&event);
         let changed = match event {
@@ -199,7 +202,7 @@ where
 /// Nodes that become unusable for volumes that do not exist yet.
 pub(crate) async fn cordons<S: Resource<DynamicType = ()>>(client: Client, wake: Wake) {
     let cordoned = watcher::Config::default().fields("spec.unschedulable=true");
-    let mut events = std::pin::pin!(watch(Api::<PartialObjectMeta<Node>>::all(client), cordoned));
+    let mut events = std::pin::pin!(watch::<PartialObjectMeta<Node>>(client, cordoned));
     while let Some(event) = events.next().await {
         if let Event::Apply(node) | Event::InitApply(node) | Event::Delete(node) = event {
             wake.waiting::<S>(|claim| selected_node(claim) == node.metadata.name.as_deref()).await;
