@@ -223,8 +223,12 @@ impl DiskPopulator {
             return Ok(());
         }
         tracing::info!(
-            sync = sync.name_any(), namespace = sync.namespace(), phase = ?next.phase, attempt = next.attempt,
-            failure = next.last_failure.as_ref().map(|failure| failure.reason.as_str()), "an attempt ended"
+            sync = sync.name_any(),
+            namespace = sync.namespace(),
+            phase = next.phase.as_ref().map(tracing::field::debug),
+            attempt = next.attempt,
+            failure = next.last_failure.as_ref().map(|failure| failure.reason.as_str()),
+            "an attempt ended"
         );
         match next.phase {
             Some(SyncPhase::Succeeded) => self.metrics.attempt(None),

@@ -2,6 +2,8 @@
 
 use std::{
     future::IntoFuture,
+    io::ErrorKind,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -63,9 +65,6 @@ pub async fn serve(
 ) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
     let metrics = Router::new().route("/metrics", get(metrics)).with_state(registry);
     let probes = Router::new().route("/livez", get(|| async { "ok" })).route("/readyz", get(ready)).with_state(health);
-    let listen = |address| async move {
-        TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}; is the port taken?"))
-    };
     let metrics_listener = listen(settings.metrics_address).await?;
     let health_listener = listen(settings.health_address).await?;
     Ok(tokio::spawn(async move {
@@ -74,6 +73,24 @@ pub async fn serve(
         tokio::try_join!(metrics, probes).context("failed to serve")?;
         Ok(())
     }))
+}
+
+/// Listens, on IPv4 alone where the kernel knows nothing else.
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = match TcpListener::bind(address).await {
+        Err(error) if let Some(address) = without_ipv6(address, &error) => TcpListener::bind(address).await,
+        bound => bound,
+    };
+    bound.with_context(|| format!("failed to listen on {address}; is the port taken?"))
+}
+
+/// The address to try instead: `[::]` means every address there is, and is none on a kernel without IPv6.
+fn without_ipv6(address: SocketAddr, error: &std::io::Error) -> Option<SocketAddr> {
+    /// `EAFNOSUPPORT` (`socket(2)`), which the standard library has no name for.
+    const NO_SUCH_FAMILY: i32 = 97;
+    let every_address = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let unknown = error.raw_os_error() == Some(NO_SUCH_FAMILY) || error.kind() == ErrorKind::AddrNotAvailable;
+    (every_address && unknown).then(|| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
 }
 
 async fn metrics(State(registry): State<Arc<Mutex<Registry>>>) -> impl IntoResponse {
@@ -92,3 +109,7 @@ async fn ready(State(health): State<Health>) -> (StatusCode, &'static str) {
         (StatusCode::SERVICE_UNAVAILABLE, "the watches are not in sync yet")
     }
 }
+
+#[cfg(test)]
+#[path = "admin_tests.rs"]
+mod tests;
