@@ -22,6 +22,8 @@ pub struct Contents {
     pub dirt: u64,
     /// Owner, group and mode of `disk.img`; empty on a device.
     pub owner: String,
+    /// What the file system offers its users, with what the disk takes of it; zero on a device.
+    pub room: u64,
     /// What lies at the root of the file system, but for `lost+found`; empty on a device.
     pub files: Vec<String>,
 }
@@ -35,6 +37,7 @@ if [ -b "$DISK" ]; then
 else
   bytes=$(stat -c %s "$DISK")
   echo "owner $(stat -c %u:%g:%a "$DISK")"
+  echo "room $(($(stat -f -c '%a * %S' "$DISK") + $(stat -c '%b * %B' "$DISK")))"
   for file in $(ls -A "$(dirname "$DISK")"); do [ "$file" = lost+found ] || echo "file $file"; done
 fi
 echo "bytes $bytes"
@@ -84,6 +87,7 @@ fn parse(log: &str) -> Result<Contents> {
         bytes: number("bytes")?,
         sha256: facts.get("sha256").context("no sha256")?.clone(),
         dirt: number("dirt")?,
+        room: if facts.contains_key("room") { number("room")? } else { 0 },
         owner: facts.get("owner").cloned().unwrap_or_default(),
         files,
     })
@@ -134,9 +138,10 @@ mod tests {
 
     #[test]
     fn what_the_script_prints_is_understood() {
-        let log = "owner 107:107:660\nfile disk.img\nbytes 1048576\nsha256 00ff\ndirt 0\n";
+        let log = "owner 107:107:660\nroom 2097152\nfile disk.img\nbytes 1048576\nsha256 00ff\ndirt 0\n";
         let contents = parse(log).unwrap();
         assert_eq!(contents.bytes, 1_048_576);
+        assert_eq!(contents.room, 2_097_152);
         assert_eq!(contents.files, ["disk.img"]);
         assert_eq!(contents.owner, "107:107:660");
         assert!(parse("bytes many\n").is_err());
