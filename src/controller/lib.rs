@@ -28,3 +28,4 @@ pub mod runtime;
 pub mod source_facts;
 pub mod sync;
 pub mod worker;
+pub mod world;

@@ -28,7 +28,6 @@ use volume_populator::{
 use crate::{
     gate::Gate,
     image,
-    observer::{World, owner_of, pruned_pod},
     pod::{Order, WorkerPod},
     policy::PolicyReceiver,
     route,
@@ -40,6 +39,7 @@ use crate::{
         transition::{self, Admission},
     },
     worker::Worker,
+    world::{World, owner_of, pruned_pod},
 };
 
 /// The most steps of one pass: a bound on a loop that ends by itself, in case two deciders disagree.

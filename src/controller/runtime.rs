@@ -32,11 +32,12 @@ use volume_populator::{Config, Machinery};
 use crate::{
     gate::{Gate, GateSettings},
     image::reconciler::{self, Statuses},
-    observer::{self, Audience, Changes, World},
+    observer::{self, Audience},
     policy,
     populator::{DiskPopulator, Parts},
     registration,
     sync::{history, progress::Progresses, records::Records},
+    world::{Changes, World},
 };
 use admin::Health;
 use events::Events;

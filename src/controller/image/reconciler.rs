@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{ImageKey, status};
-use crate::{cache::watch, observer::World, policy::PolicyReceiver};
+use crate::{cache::watch, policy::PolicyReceiver, world::World};
 
 /// How soon after a change of its spec, or of the policy, an image's status follows.
 const SOON: Duration = Duration::from_millis(20);

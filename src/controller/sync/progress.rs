@@ -17,8 +17,8 @@ use vmdisk_wire as wire;
 
 use super::records::Records;
 use crate::{
-    observer::{World, claim_of_pod, owner_of},
     worker::{Worker, node_of},
+    world::{World, claim_of_pod, owner_of},
 };
 
 /// How often a record is written at most.
