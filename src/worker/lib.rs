@@ -20,6 +20,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod progress;
 pub mod redact;
+mod remove;
 pub mod report;
 pub mod resume;
 pub mod room;

@@ -73,7 +73,7 @@ impl Journal {
     pub fn remove(&self) -> Result<()> {
         let mut fresh = self.path.clone().into_os_string();
         fresh.push(".new");
-        crate::sink::remove(std::path::Path::new(&fresh))?;
-        crate::sink::remove(&self.path)
+        crate::remove::remove(std::path::Path::new(&fresh))?;
+        crate::remove::remove(&self.path)
     }
 }

@@ -23,7 +23,7 @@ pub fn clear(directory: &Path) -> Result<()> {
     for entry in std::fs::read_dir(directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-            crate::sink::remove(&entry.path())?;
+            crate::remove::remove(&entry.path())?;
         }
     }
     Ok(())
@@ -67,7 +67,7 @@ impl Scratch {
     pub fn create(&self, offset: u64) -> Result<Staged> {
         let path = self.directory.join(format!("{PREFIX}{}", std::process::id()));
         let open = || {
-            crate::sink::remove(&path)?;
+            crate::remove::remove(&path)?;
             File::options()
                 .read(true)
                 .write(true)

@@ -10,6 +10,7 @@ use rustix::fs::OFlags;
 use super::writer::{Medium, Writer};
 use super::{PROBED, Wish, refuse_nested};
 use crate::failure::{Failure, Result};
+use crate::remove::remove;
 use crate::resume::{Journal, Resume};
 use crate::room::Room;
 
@@ -229,14 +230,6 @@ fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
-}
-
-/// Removes a file, if it is there.
-pub(crate) fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Failure::target("remove", path, &error)),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

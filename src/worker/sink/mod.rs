@@ -20,7 +20,6 @@ use crate::room::Room;
 
 pub use device::DeviceTarget;
 pub use file::FileTarget;
-pub(crate) use file::remove;
 pub use writer::{Medium, UNIT, Writer};
 
 /// How much of a finished disk is looked at for another format's signature.

@@ -5,6 +5,7 @@ mod http;
 mod registry;
 mod s3;
 mod secret;
+mod single;
 
 use async_trait::async_trait;
 use url::Url;
@@ -38,6 +39,7 @@ pub struct Resolved {
 }
 
 /// One blob.
+#[derive(Clone)]
 pub struct Blob {
     /// How to read it.
     pub object: Object,
@@ -61,8 +63,8 @@ pub fn open(spec: &Spec, client: &Client, secret: &Secret) -> Result<Option<Box<
     }
     Ok(Some(match spec.source_type {
         SourceType::Blank => return Ok(None),
-        SourceType::Http => Box::new(http::HttpSource::new(spec, client, secret)?),
-        SourceType::S3 => Box::new(s3::S3Source::new(spec, client, secret)?),
+        SourceType::Http => Box::new(http::open(spec, client, secret)?),
+        SourceType::S3 => Box::new(s3::open(spec, client, secret)?),
         SourceType::Registry => Box::new(registry::RegistrySource::new(spec, client, secret)?),
     }))
 }

@@ -13,11 +13,10 @@ use url::Url;
 use vmdisk_wire::Source as Spec;
 
 use self::credentials::Credentials;
-use super::{Blob, Resolved, Secret, Source, checksum, parse_url};
-use crate::digest::Expectation;
+use super::single::SingleObject;
+use super::{Secret, parse_url};
 use crate::failure::{Failure, Reason, Result};
-use crate::http::{Anonymous, Authorize, Client, Identity, Object};
-use crate::unpack::Container;
+use crate::http::{Anonymous, Authorize, Client};
 
 /// The region of buckets that say nothing, AWS's own default.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -28,61 +27,24 @@ const KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').
 const REGION: [&str; 3] = ["region", "AWS_REGION", "AWS_DEFAULT_REGION"];
 const ENDPOINT: [&str; 3] = ["endpoint", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
 
-/// An object in a bucket.
-pub(super) struct S3Source {
-    object: Object,
-    expectations: Vec<Expectation>,
-    path: Option<String>,
-}
-
-impl S3Source {
-    pub(super) fn new(spec: &Spec, client: &Client, secret: &Secret) -> Result<Self> {
-        let named = parse_url(&spec.url, &["s3", "https", "http"])?;
-        client.policy().check_url(&named)?;
-        let settings = Settings::new(secret, |name| std::env::var(name).ok());
-        let (url, own_endpoint) = address(&named, spec.region.as_deref(), &settings)?;
-        if own_endpoint {
-            // The entry s3://bucket allows the bucket at AWS, not whatever server a Secret names.
-            client.policy().check_url(&url)?;
-        }
-        let region = region(&url, spec.region.as_deref(), &settings);
-        let presigned = url.query_pairs().any(|(name, _)| name.eq_ignore_ascii_case("X-Amz-Signature"));
-        let authorize: Arc<dyn Authorize> = match Credentials::choose(secret, &settings, client, &region)? {
-            Some(credentials) if !presigned => Arc::new(Signed { credentials, region: Mutex::new(region) }),
-            // A presigned URL carries its signature with it.
-            _ => Arc::new(Anonymous),
-        };
-        Ok(Self {
-            object: Object {
-                client: client.clone(),
-                implied: url.origin(),
-                url,
-                headers: HeaderMap::new(),
-                authorize,
-                identity: spec.pinned.clone().map_or(Identity::Unknown, Identity::Tag),
-                size: None,
-                ranges: true,
-            },
-            expectations: checksum(spec)?.into_iter().collect(),
-            path: spec.path.clone(),
-        })
+/// The object in a bucket.
+pub(super) fn open(spec: &Spec, client: &Client, secret: &Secret) -> Result<SingleObject> {
+    let named = parse_url(&spec.url, &["s3", "https", "http"])?;
+    client.policy().check_url(&named)?;
+    let settings = Settings::new(secret, |name| std::env::var(name).ok());
+    let (url, own_endpoint) = address(&named, spec.region.as_deref(), &settings)?;
+    if own_endpoint {
+        // The entry s3://bucket allows the bucket at AWS, not whatever server a Secret names.
+        client.policy().check_url(&url)?;
     }
-}
-
-#[async_trait]
-impl Source for S3Source {
-    async fn resolve(&self) -> Result<Resolved> {
-        Ok(Resolved {
-            digest: None,
-            blobs: vec![Blob {
-                object: self.object.clone(),
-                expectations: self.expectations.clone(),
-                not_the_disk: None,
-            }],
-            container: Container::Plain,
-            path: self.path.clone(),
-        })
-    }
+    let region = region(&url, spec.region.as_deref(), &settings);
+    let presigned = url.query_pairs().any(|(name, _)| name.eq_ignore_ascii_case("X-Amz-Signature"));
+    let authorize: Arc<dyn Authorize> = match Credentials::choose(secret, &settings, client, &region)? {
+        Some(credentials) if !presigned => Arc::new(Signed { credentials, region: Mutex::new(region) }),
+        // A presigned URL carries its signature with it.
+        _ => Arc::new(Anonymous),
+    };
+    SingleObject::new(spec, client, url, authorize)
 }
 
 /// What Secret and environment say; the Secret first.
