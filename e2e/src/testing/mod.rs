@@ -4,6 +4,8 @@
 //! ```text
 //! scenario("name", async |scene| …)   a namespace of its own; diagnostics when it fails; nothing stays behind
 //!   objects   VMDiskImage, claim, grant, pod: as a user writes them
+//!   class     a class of storage of the test's own
+//!   disk      one that the test serves, and the judge of the claim that it ends in
 //!   consumer  uses a claim from a pod, on a node that the test chooses or the scheduler
 //!   events    what a claim was told
 //!   until     waits for a condition on one object, by watch, with a deadline
@@ -20,8 +22,10 @@
 
 pub mod audit;
 pub mod bed;
+pub mod class;
 pub mod consumer;
 pub mod diagnostics;
+pub mod disk;
 pub mod events;
 pub mod files;
 pub mod objects;

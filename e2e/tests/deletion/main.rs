@@ -1,11 +1,6 @@
 //! Claims that end otherwise than their filling expects: deleted and made again, bound by somebody else, or with a name
 //! as long as names can be.
 
-#[path = "../serial/class.rs"]
-mod class;
-#[path = "../serial/disk.rs"]
-mod disk;
-
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -18,12 +13,11 @@ use serde_json::json;
 use vmdisk_e2e::instance::Instance;
 use vmdisk_e2e::machine::Hold;
 use vmdisk_e2e::servers::Fault;
+use vmdisk_e2e::testing::class::Class;
+use vmdisk_e2e::testing::disk::Disk;
 use vmdisk_e2e::testing::objects::{self, Mode};
 use vmdisk_e2e::testing::traces::Remembered;
 use vmdisk_e2e::testing::{Scene, bed, scenario, until};
-
-use class::Class;
-use disk::Disk;
 
 /// Other tests may hold all permits for a while.
 const SOON: Duration = Duration::from_mins(2);

@@ -1,14 +1,13 @@
 //! Storage that does not give a volume at once, or gives less than it promised.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim};
-use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
+use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use populator_crd::v1alpha1::FailureClass;
+use vmdisk_e2e::testing::class::Class;
 use vmdisk_e2e::testing::objects::{self, Mode};
 use vmdisk_e2e::testing::{Scene, bed, files, scenario, until};
 
@@ -22,8 +21,8 @@ async fn a_provisioner_that_fails_is_quoted_and_heals_by_itself() {
 async fn failing(scene: &Scene) -> Result<()> {
     // Enough failures for somebody to look: the first seconds belong to a provisioner that is well.
     let parameters = [("failCreate", "8"), ("failCode", "Internal"), ("failStage", "1")];
-    let class = Class::create(scene, "failing", &parameters).await?;
-    let disk = served(scene, &class).await?;
+    let class = Class::immediate(scene, &parameters).await?;
+    let disk = served(scene, "failing", &class).await?;
     warned(scene, "failing", "ProvisioningFailed", &["Internal", "Mend what it names"]).await?;
     heals(scene, "failing", &disk).await?;
     never_failed(scene, "failing").await?;
@@ -32,8 +31,8 @@ async fn failing(scene: &Scene) -> Result<()> {
 
 async fn exhausted(scene: &Scene) -> Result<()> {
     let pool = Pool::without_room(scene).await?;
-    let class = Class::create(scene, "exhausted", &[("capacityGroup", &scene.namespace)]).await?;
-    let disk = served(scene, &class).await?;
+    let class = Class::immediate(scene, &[("capacityGroup", &scene.namespace)]).await?;
+    let disk = served(scene, "exhausted", &class).await?;
     warned(scene, "exhausted", "ProvisioningFailed", &["ResourceExhausted", "Mend what it names"]).await?;
     pool.offer("1Gi")?;
     heals(scene, "exhausted", &disk).await?;
@@ -45,8 +44,8 @@ async fn exhausted(scene: &Scene) -> Result<()> {
 #[tokio::test]
 async fn a_volume_that_is_full_before_its_time_is_given_up() {
     scenario("failures", async |scene| {
-        let class = Class::create(scene, "full", &[("outOfSpace", "8Mi")]).await?;
-        served(scene, &class).await?;
+        let class = Class::immediate(scene, &[("outOfSpace", "8Mi")]).await?;
+        served(scene, "full", &class).await?;
         let told = Told {
             class: FailureClass::Transient,
             reason: "TargetIo",
@@ -63,9 +62,9 @@ async fn a_volume_that_is_full_before_its_time_is_given_up() {
     .await;
 }
 
-/// Serves a disk of 16 MiB, with an image and a claim of this class for it, both of the class's short name.
-async fn served(scene: &Scene, class: &Class) -> Result<Vec<u8>> {
-    let (disk, name) = (raw(16 << 20), class.claim);
+/// Serves a disk of 16 MiB, with an image and a claim of this class for it, both of this name.
+async fn served(scene: &Scene, name: &str, class: &Class) -> Result<Vec<u8>> {
+    let disk = raw(16 << 20);
     let published = files::publish(scene, &format!("{name}.img"), &disk)?;
     scene.create(&objects::image(name, &published.url)).await?;
     scene.create(&objects::claim_of(name, name, "64Mi", Mode::Filesystem, &class.name)?).await?;
@@ -99,33 +98,5 @@ impl Pool {
     fn forget(&self) -> Result<()> {
         let dir = self.0.first().and_then(|node| node.parent());
         Ok(dir.map_or(Ok(()), std::fs::remove_dir_all)?)
-    }
-}
-
-/// A class that is like the one that binds at once, but for its parameters.
-struct Class {
-    api: Api<StorageClass>,
-    name: String,
-    /// The claim that it is for.
-    claim: &'static str,
-}
-
-impl Class {
-    async fn create(scene: &Scene, claim: &'static str, parameters: &[(&str, &str)]) -> Result<Self> {
-        let api = Api::<StorageClass>::all(scene.bed.client.clone());
-        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-        let name = format!("{}-{claim}", scene.namespace);
-        let class = StorageClass {
-            metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
-            parameters: Some(parameters.iter().map(own).collect::<BTreeMap<_, _>>()),
-            ..api.get(&bed::variable("STORAGE_CLASS_IMMEDIATE")?).await?
-        };
-        api.create(&PostParams::default(), &class).await?;
-        Ok(Self { api, name, claim })
-    }
-
-    async fn delete(&self) -> Result<()> {
-        self.api.delete(&self.name, &DeleteParams::default()).await?;
-        Ok(())
     }
 }

@@ -1,9 +1,7 @@
 //! What must have the cluster for itself: tests that kill the controller, stop a component or edit the policy. Run one
 //! by one.
 
-mod class;
 mod deletion;
-mod disk;
 mod gate;
 mod healing;
 mod history;
@@ -13,4 +11,4 @@ mod replicas;
 mod restart;
 mod workers;
 
-use vmdisk_e2e::testing::{operator, policy};
+use vmdisk_e2e::testing::{class, disk, operator, policy};

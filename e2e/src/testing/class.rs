@@ -6,18 +6,22 @@ use anyhow::Result;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::{Api, ResourceExt as _};
-use vmdisk_e2e::testing::{Scene, bed};
+
+use super::{Scene, bed};
 
 /// A class that is like one of the cluster's, but for its parameters.
-pub(crate) struct Class {
+pub struct Class {
     api: Api<StorageClass>,
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
 }
 
 impl Class {
     /// Creates a class like the one that the environment has under `like`.
-    pub(crate) async fn create(scene: &Scene, like: &str, parameters: BTreeMap<String, String>) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub async fn create(scene: &Scene, like: &str, parameters: BTreeMap<String, String>) -> Result<Self> {
         let api = Api::<StorageClass>::all(scene.bed.client.clone());
         let class = StorageClass {
             metadata: ObjectMeta { generate_name: Some(format!("{}-", scene.namespace)), ..ObjectMeta::default() },
@@ -28,14 +32,28 @@ impl Class {
         Ok(Self { api, name })
     }
 
+    /// Creates a class that binds at once, but for its parameters.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub async fn immediate(scene: &Scene, parameters: &[(&str, &str)]) -> Result<Self> {
+        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        Self::create(scene, "STORAGE_CLASS_IMMEDIATE", parameters.iter().map(own).collect()).await
+    }
+
     /// Creates a class whose volumes wait for the hold that is named after the test's namespace.
-    pub(crate) async fn held(scene: &Scene) -> Result<Self> {
-        let parameters = BTreeMap::from([("hold".to_owned(), scene.namespace.clone())]);
-        Self::create(scene, "STORAGE_CLASS_IMMEDIATE", parameters).await
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub async fn held(scene: &Scene) -> Result<Self> {
+        Self::immediate(scene, &[("hold", &scene.namespace)]).await
     }
 
     /// Removes it.
-    pub(crate) async fn delete(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub async fn delete(&self) -> Result<()> {
         self.api.delete(&self.name, &DeleteParams::default()).await?;
         Ok(())
     }

@@ -7,11 +7,12 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::ListParams;
 use populator_crd::VMDiskSync;
 use sha2::{Digest as _, Sha256};
-use vmdisk_e2e::cache::hex;
-use vmdisk_e2e::servers::{Count, Fault};
-use vmdisk_e2e::testing::files::{self, Published, Server};
-use vmdisk_e2e::testing::objects::{self, Mode};
-use vmdisk_e2e::testing::{Scene, reader, until};
+
+use super::files::{self, Published, Server};
+use super::objects::{self, Mode};
+use super::{Scene, reader, until};
+use crate::cache::hex;
+use crate::servers::{Count, Fault};
 
 const SIZE: usize = 8 << 20;
 /// What a worker may read beside the disk: its first bytes, to see what it is.
@@ -19,19 +20,22 @@ const PROBES: u64 = 1 << 20;
 const DEADLINE: Duration = Duration::from_mins(2);
 
 /// A disk on the HTTP server, with an image that names it.
-pub(crate) struct Disk {
+pub struct Disk {
     /// The name of the claim, and of the image unless it says otherwise.
-    pub(crate) name: String,
+    pub name: String,
     /// Where it is served.
-    pub(crate) published: Published,
+    pub published: Published,
     /// Who serves it.
-    pub(crate) server: Server,
+    pub server: Server,
     sha256: String,
 }
 
 impl Disk {
     /// Publishes random bytes under a fault, and creates the image.
-    pub(crate) async fn publish(scene: &Scene, name: &str, fault: Fault) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When they cannot be written, or the API server refuses the image.
+    pub async fn publish(scene: &Scene, name: &str, fault: Fault) -> Result<Self> {
         let mut bytes = vec![0; SIZE];
         rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes).ok().context("random bytes")?;
         let published = files::publish(scene, &format!("{name}.img"), &bytes)?;
@@ -44,22 +48,32 @@ impl Disk {
     }
 
     /// The same disk, for a claim of another name.
-    pub(crate) fn of_claim(self, name: &str) -> Self {
+    #[must_use]
+    pub fn of_claim(self, name: &str) -> Self {
         Self { name: name.to_owned(), ..self }
     }
 
     /// What was asked for of it.
-    pub(crate) async fn count(&self) -> Result<Count> {
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn count(&self) -> Result<Count> {
         self.server.count(&self.published.path).await
     }
 
     /// The claim ends Bound with the right bytes, which were fetched as often as its sync says, and no more.
-    pub(crate) async fn judge(&self, scene: &Scene) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it does not, and how.
+    pub async fn judge(&self, scene: &Scene) -> Result<()> {
         self.judge_as(scene, Mode::Filesystem).await
     }
 
     /// The same of a claim of any volume mode.
-    pub(crate) async fn judge_as(&self, scene: &Scene, mode: Mode) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it does not, and how.
+    pub async fn judge_as(&self, scene: &Scene, mode: Mode) -> Result<()> {
         let claims = scene.api::<PersistentVolumeClaim>();
         let claim = until::holds(&claims, &self.name, "is bound", DEADLINE, objects::is_bound).await?;
         let contents = reader::read(scene, &self.name, mode, SIZE as u64, DEADLINE).await?;
