@@ -1,5 +1,6 @@
 //! What a status code means for the attempt.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
@@ -77,10 +78,12 @@ fn detail(body: &str) -> Option<String> {
 }
 
 /// The text of the first element of this name in an XML document of AWS, which has neither attributes nor mixed content.
+/// Its entities are decoded, and left as they are where one is unknown.
 #[must_use]
 pub fn element(document: &str, name: &str) -> Option<String> {
     let (_, rest) = document.split_once(&format!("<{name}>"))?;
-    Some(rest.split_once("</")?.0.to_owned())
+    let (text, _) = rest.split_once("</")?;
+    Some(quick_xml::escape::unescape(text).map_or_else(|_| text.to_owned(), Cow::into_owned))
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3).

@@ -26,6 +26,11 @@ fn only_code_and_message_of_an_error_document_are_told() {
     for (body, expected) in [
         ("<Error><Code>NoSuchKey</Code><Message>Gone.</Message><Key>k</Key></Error>", Some("NoSuchKey: Gone.")),
         ("<Error><Code>NoSuchKey</Code></Error>", Some("NoSuchKey")),
+        (
+            "<Error><Code>A</Code><Message>the &quot;key&quot; &lt;a&#38;b&gt;</Message></Error>",
+            Some("A: the \"key\" <a&b>"),
+        ),
+        ("<Error><Code>A</Code><Message>&unknown; stays</Message></Error>", Some("A: &unknown; stays")),
         (r#"{"errors":[{"code":"DENIED","message":"no access","detail":{"token":"x"}}]}"#, Some("DENIED: no access")),
         (r#"{"errors":[{"code":"DENIED"}]}"#, Some("DENIED")),
         (r#"{"errors":[]}"#, None),
