@@ -2,7 +2,6 @@
 //! `cargo xtask bench control` runs it on a cluster with the project on it; with `--json` it prints rows for machines.
 
 mod measure;
-mod writes;
 
 use anyhow::{Context as _, Result, bail};
 use vmdisk_e2e::figures::{self, Figure};
@@ -25,7 +24,6 @@ fn main() -> Result<()> {
     if json {
         say_out(&serde_json::to_string_pretty(&figures)?)?;
     } else {
-        // Measured on this bed (2 cores) with its hello example, as the controller of its namespace alone.
         say_out(&figures::table(&figures, "Kubernetes' volume populator library"))?;
     }
     match figures::missed(&figures).as_slice() {
@@ -50,7 +48,7 @@ async fn measured(scene: &Scene) -> Result<Vec<Figure>> {
     let mut singles = Vec::new();
     for number in 0..SINGLES {
         let round = Round::of(scene, &format!("single-{number}"), 1).await?;
-        say(&format!("  bound after {:.2} s, {} writes", round.last_bound.as_secs_f64(), round.writes.per_claim()));
+        say(&format!("  bound after {:.2} s, {} writes", round.last_bound.as_secs_f64(), round.writes_per_claim()));
         singles.push(round);
     }
 
@@ -65,9 +63,9 @@ async fn measured(scene: &Scene) -> Result<Vec<Figure>> {
     let most = |count: fn(&Round) -> f64| singles.iter().map(count).fold(0.0, f64::max);
     #[expect(clippy::cast_precision_loss, reason = "KiB of a process")]
     let peak = operator::leader_memory(client).await?.peak as f64 / 1024.0;
-    let single_writes = most(|round| round.writes.per_claim());
-    let single_events = most(|round| round.writes.events_per_claim());
-    let (burst_bound, burst_writes) = (burst.last_bound.as_secs_f64(), burst.writes.per_claim());
+    let single_writes = most(Round::writes_per_claim);
+    let single_events = most(Round::events_per_claim);
+    let (burst_bound, burst_writes) = (burst.last_bound.as_secs_f64(), burst.writes_per_claim());
     let rows = [
         ("single_bound_s", "one claim: Bound, median of 10", median(&bound)?, "s", Some(2.5), Some(3.4)),
         ("single_writes", "one claim: API writes, most of 10", single_writes, "", Some(10.0), Some(16.0)),

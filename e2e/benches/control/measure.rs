@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use futures::TryStreamExt as _;
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -12,9 +12,8 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt as _, api::ListParams};
 use populator_crd::VMDiskImage;
 use vmdisk_e2e::testing::objects::{self, Mode, is_bound};
-use vmdisk_e2e::testing::{Scene, audit, files, until};
-
-use crate::writes::Writes;
+use vmdisk_e2e::testing::writes::Writes;
+use vmdisk_e2e::testing::{Scene, audit, events, files, until};
 
 /// For everything that a round waits for.
 const LONG: Duration = Duration::from_mins(3);
@@ -23,8 +22,10 @@ const LONG: Duration = Duration::from_mins(3);
 pub(crate) struct Round {
     /// From the first create request to the sight of the last claim that is Bound.
     pub(crate) last_bound: Duration,
-    /// What the controller wrote for it.
-    pub(crate) writes: Writes,
+    /// How many claims there were.
+    claims: usize,
+    /// What the controller wrote for them.
+    writes: Writes,
 }
 
 impl Round {
@@ -56,9 +57,36 @@ impl Round {
         };
         try_join_all(names.iter().map(|name| until::holds(&api, name, "its claim is counted", LONG, told))).await?;
         nothing_of_ours(scene).await?;
-        let events = at_rest().await?;
-        Ok(Self { last_bound, writes: Writes::of(events.get(before..).unwrap_or_default(), count) })
+        let requests = at_rest().await?;
+        let since = requests.get(before..).context("the audit log has become shorter")?;
+        for name in &names {
+            told_once(scene, name).await?;
+        }
+        Ok(Self { last_bound, claims: count, writes: Writes::of(since) })
     }
+
+    /// API writes of one claim, on the average.
+    pub(crate) fn writes_per_claim(&self) -> f64 {
+        average(self.writes.all, self.claims)
+    }
+
+    /// Events of one claim, on the average.
+    pub(crate) fn events_per_claim(&self) -> f64 {
+        average(self.writes.events, self.claims)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a few hundred requests")]
+fn average(writes: usize, claims: usize) -> f64 {
+    writes as f64 / claims as f64
+}
+
+/// The one event of a success is on the claim: without it, few events would be no merit.
+async fn told_once(scene: &Scene, name: &str) -> Result<()> {
+    let claim = scene.api::<PersistentVolumeClaim>().get(name).await?;
+    let told = events::of(scene, &claim, "PopulatorFinished").await?;
+    ensure!(told.len() == 1, "claim {name} was told of its end {} times", told.len());
+    Ok(())
 }
 
 /// The time until the last of these claims is seen to be Bound.

@@ -18,6 +18,7 @@
 //!   policy    the operator's policy, changed for a while
 //!   operator  the controller as it runs: who leads, and killing it
 //!   audit     who wrote what, and who was refused, from the API server's audit log
+//!   writes    how much an account wrote, by the same log
 //! ```
 
 pub mod audit;
@@ -38,6 +39,7 @@ pub mod tape;
 pub mod traces;
 pub mod until;
 pub mod volumes;
+pub mod writes;
 
 pub use bed::Bed;
 pub use consumer::Consumer;

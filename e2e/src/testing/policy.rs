@@ -10,8 +10,12 @@ use kube::{Api, Client};
 const NAMESPACE: &str = "sync-operator";
 const NAME: &str = "sync-operator-policy";
 
-/// A policy that differs from the defaults. Who made it removes it with [`Policy::reset`].
-pub struct Policy(Api<ConfigMap>);
+/// A policy that differs from the defaults. Who made it puts the former one back with [`Policy::reset`].
+pub struct Policy {
+    maps: Api<ConfigMap>,
+    /// What was in force before, if it was not the defaults.
+    former: Option<BTreeMap<String, String>>,
+}
 
 impl Policy {
     /// Puts this policy in force; keys that are not named have their defaults.
@@ -19,7 +23,9 @@ impl Policy {
     /// # Errors
     /// When it cannot be written.
     pub async fn set(client: &Client, keys: &[(&str, &str)]) -> Result<Self> {
-        let policy = Self(Api::namespaced(client.clone(), NAMESPACE));
+        let maps = Api::<ConfigMap>::namespaced(client.clone(), NAMESPACE);
+        let former = maps.get_opt(NAME).await.context("cannot read the policy")?;
+        let policy = Self { maps, former: former.map(|map| map.data.unwrap_or_default()) };
         policy.change(keys).await?;
         Ok(policy)
     }
@@ -29,24 +35,29 @@ impl Policy {
     /// # Errors
     /// When it cannot be written.
     pub async fn change(&self, keys: &[(&str, &str)]) -> Result<()> {
-        let data: BTreeMap<String, String> =
-            keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        self.write(keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()).await
+    }
+
+    async fn write(&self, data: BTreeMap<String, String>) -> Result<()> {
         let map = ConfigMap {
             metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
             data: Some(data),
             ..ConfigMap::default()
         };
         let params = PatchParams::apply("vmdisk-e2e").force();
-        self.0.patch(NAME, &params, &Patch::Apply(&map)).await.context("cannot change the policy")?;
+        self.maps.patch(NAME, &params, &Patch::Apply(&map)).await.context("cannot change the policy")?;
         Ok(())
     }
 
-    /// Puts the defaults in force again.
+    /// Puts in force again what was before.
     ///
     /// # Errors
-    /// When it cannot be removed.
+    /// When it cannot be written or removed.
     pub async fn reset(self) -> Result<()> {
-        self.0.delete(NAME, &DeleteParams::default()).await.context("cannot remove the policy")?;
+        if let Some(former) = &self.former {
+            return self.write(former.clone()).await;
+        }
+        self.maps.delete(NAME, &DeleteParams::default()).await.context("cannot remove the policy")?;
         Ok(())
     }
 }

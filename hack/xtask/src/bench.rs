@@ -32,18 +32,22 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     let instance = Instance::current()?;
     let was_up = Environment::load(&instance).is_ok();
     launcher::up(&instance)?;
-    deploy::run()?;
+    let measured = deploy::run().and_then(|()| measure(&instance, bench, options));
+    if was_up || options.keep {
+        return measured;
+    }
+    // A missed target is the news, not what keeps the cluster from going.
+    measured.and(launcher::down(&instance))
+}
+
+fn measure(instance: &Instance, bench: &str, options: &Options) -> Result<()> {
     // The dev profile is what the tests have compiled already; what is measured runs on the cluster, from a release.
     let package = ["bench", "--quiet", "--profile", "dev", "--package", "vmdisk-e2e", "--features", "cluster"];
-    let measured = cmd("cargo")
+    cmd("cargo")
         .dir(instance.checkout())
         .args(package)
         .args(["--bench", bench])
         .args(options.json.then_some(["--", "--json"]).into_iter().flatten())
         .run_visibly()
-        .with_context(|| format!("the bench {bench} failed"));
-    if was_up || options.keep {
-        return measured;
-    }
-    measured.and(launcher::down(&instance))
+        .with_context(|| format!("the bench {bench} failed"))
 }
