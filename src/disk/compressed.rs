@@ -59,35 +59,50 @@ impl Inflater {
 
     /// Decompresses `cluster` and gives the part of it that lies inside the disk.
     ///
-    /// Memory is bounded by the cluster size whatever the data says: both codecs write into one buffer of that size.
+    /// # Errors
+    ///
+    /// As [`Inflater::inflate_into`].
+    pub fn inflate(&mut self, cluster: &CompressedCluster<'_>) -> Result<&[u8], Error> {
+        let mut content = std::mem::take(&mut self.cluster);
+        content.resize(cluster.cluster_size, 0);
+        let outcome = self.inflate_into(cluster, &mut content);
+        self.cluster = content;
+        outcome.map(|()| &self.cluster[..cluster.length])
+    }
+
+    /// Decompresses `cluster` into `content`, which is as long as a cluster. What lies beyond the disk is zeroed.
+    ///
+    /// Memory is bounded by the cluster size whatever the data says: both codecs write into the one buffer given.
     ///
     /// # Errors
     ///
     /// [`Reason::BadData`] when the data does not decompress to exactly one cluster.
-    pub fn inflate(&mut self, cluster: &CompressedCluster<'_>) -> Result<&[u8], Error> {
-        self.cluster.resize(cluster.cluster_size, 0);
+    pub fn inflate_into(&mut self, cluster: &CompressedCluster<'_>, content: &mut [u8]) -> Result<(), Error> {
         let outcome = match cluster.codec {
-            Codec::Deflate => self.inflate_deflate(cluster.data),
-            Codec::Zstd => self.inflate_zstd(cluster.data),
+            Codec::Deflate => self.inflate_deflate(cluster.data, content),
+            Codec::Zstd => self.inflate_zstd(cluster.data, content),
         };
         match outcome {
-            Ok(length) if length == cluster.cluster_size => Ok(&self.cluster[..cluster.length]),
+            Ok(length) if length == cluster.cluster_size => {
+                content[cluster.length..].fill(0);
+                Ok(())
+            }
             Ok(length) => Err(refuse(cluster, format_args!("{length} bytes"))),
             Err(message) => Err(refuse(cluster, message)),
         }
     }
 
-    fn inflate_deflate(&mut self, data: &[u8]) -> Result<usize, &'static str> {
-        self.deflate.deflate_decompress(data, &mut self.cluster).map_err(|error| match error {
+    fn inflate_deflate(&mut self, data: &[u8], content: &mut [u8]) -> Result<usize, &'static str> {
+        self.deflate.deflate_decompress(data, content).map_err(|error| match error {
             libdeflater::DecompressionError::BadData => "data that is cut short or no DEFLATE stream",
             libdeflater::DecompressionError::InsufficientSpace => "more than a cluster",
         })
     }
 
-    fn inflate_zstd(&mut self, data: &[u8]) -> Result<usize, &'static str> {
+    fn inflate_zstd(&mut self, data: &[u8], content: &mut [u8]) -> Result<usize, &'static str> {
         // What follows the frame would be taken for the next one, so its end must be known first.
         let frame = zstd_safe::find_frame_compressed_size(data).map_err(zstd_safe::get_error_name)?;
-        self.zstd.decompress(&mut self.cluster[..], &data[..frame]).map_err(zstd_safe::get_error_name)
+        self.zstd.decompress(content, &data[..frame]).map_err(zstd_safe::get_error_name)
     }
 }
 
