@@ -143,6 +143,42 @@ impl Waits {
     pub fn input(&self) -> impl Drop {
         Clock(Arc::clone(&self.input)).start()
     }
+
+    /// Measures a wait for input of one of the `threads` that the stage consists of.
+    #[must_use]
+    pub fn input_of_one_in(&self, threads: usize) -> impl Drop {
+        let mut waiting = Clock(Arc::clone(&self.input)).start();
+        waiting.threads = threads as u64;
+        waiting
+    }
+
+    /// Measures a wait for what takes the output, where that is no channel.
+    #[must_use]
+    pub fn output(&self) -> impl Drop {
+        Clock(Arc::clone(&self.output)).start()
+    }
+}
+
+/// How long every stage waited.
+#[derive(Debug, Clone, Default)]
+#[expect(missing_docs, reason = "the stages of the pipeline, which explains them")]
+pub struct Clocks {
+    pub fetch: Waits,
+    pub hash: Waits,
+    pub unpack: Waits,
+    pub decode: Waits,
+    pub write: Waits,
+}
+
+impl Clocks {
+    /// The waits of all stages, in the order of the pipeline.
+    #[must_use]
+    pub fn report(&self) -> Vec<StageWait> {
+        let Self { fetch, hash, unpack, decode, write } = self;
+        [("fetch", fetch), ("hash", hash), ("unpack", unpack), ("decode", decode), ("write", write)]
+            .map(|(stage, waits)| waits.report(stage))
+            .into()
+    }
 }
 
 /// Microseconds of waiting.
@@ -150,19 +186,21 @@ struct Clock(Arc<AtomicU64>);
 
 impl Clock {
     fn start(&self) -> Waiting {
-        Waiting { since: Instant::now(), total: Arc::clone(&self.0) }
+        Waiting { since: Instant::now(), total: Arc::clone(&self.0), threads: 1 }
     }
 }
 
 struct Waiting {
     since: Instant,
     total: Arc<AtomicU64>,
+    /// How many wait for the stage: it waits as a whole only when all of them do.
+    threads: u64,
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         let micros = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.total.fetch_add(micros, Ordering::Relaxed);
+        self.total.fetch_add(micros / self.threads, Ordering::Relaxed);
     }
 }
 

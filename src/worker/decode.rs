@@ -7,10 +7,11 @@
 //! ```
 
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Instant;
 
 use vmdisk_format::{
-    Decoder, Details, Error as FormatError, Format, Inspection, MAX_PREFIX, Options, Refusal, Sink, Summary, Verdict,
-    decode_at, inspect_prefix, inspect_reader,
+    CompressedCluster, Decoder, Details, Error as FormatError, Format, Inflater, Inspection, MAX_PREFIX, Options, Sink,
+    Summary, Verdict, decode_at, inspect_prefix, inspect_reader,
 };
 
 use crate::channel::Receiver;
@@ -200,7 +201,7 @@ impl Decode {
     fn inspect(&self, staged: &Staged) -> Result<Inspection> {
         let inspection = inspect_reader(staged).map_err(|error| self.failure(error))?;
         if let Some(declared) = self.declared {
-            inspection.expect(declared).map_err(|refusal| refused(&refusal))?;
+            inspection.expect(declared).map_err(|refusal| Failure::refused(&refusal))?;
         }
         Ok(inspection)
     }
@@ -229,6 +230,7 @@ impl Decode {
             journal,
             reached: 0,
             recorded: self.keep_below,
+            recorded_at: None,
         })
     }
 
@@ -247,19 +249,7 @@ impl Decode {
     }
 
     fn failure(&self, error: FormatError) -> Failure {
-        if let FormatError::Write { source, .. } = &error
-            && let Some(failure) = source.get_ref().and_then(|inner| inner.downcast_ref::<Failure>())
-        {
-            return failure.clone();
-        }
-        match error {
-            FormatError::Refused(refusal) => refused(&refusal),
-            FormatError::Write { source, .. } => Failure::target("write to", self.target.path(), &source),
-            FormatError::Read { source, .. } => {
-                Failure::new(Reason::TargetIo, format!("failed to read back the staged image: {source}"))
-            }
-            other => Failure::new(Reason::UnsupportedImage, other.to_string()),
-        }
+        Failure::decoding(error, self.target.path())
     }
 }
 
@@ -298,10 +288,10 @@ fn begin(
             Length::Exactly(size) => Some(size),
             Length::AtLeast(_) | Length::Unknown => None,
         };
-        match inspect_prefix(&prefix, size).map_err(|refusal| refused(&refusal))? {
+        match inspect_prefix(&prefix, size).map_err(|refusal| Failure::refused(&refusal))? {
             Verdict::Decided(inspection) => {
                 if let Some(declared) = declared {
-                    inspection.expect(declared).map_err(|refusal| refused(&refusal))?;
+                    inspection.expect(declared).map_err(|refusal| Failure::refused(&refusal))?;
                 }
                 findings.format(inspection.format, inspection.virtual_size);
                 return Ok(Some(Image { inspection: Some(inspection), prefix, length }));
@@ -338,10 +328,6 @@ fn data(pieces: &mut Receiver<Piece>) -> Result<Option<Vec<u8>>, StageError> {
     }
 }
 
-fn refused(refusal: &Refusal) -> Failure {
-    Failure::new(Reason::Image(refusal.reason), refusal.to_string())
-}
-
 /// The target's writer, bounded by its room, with a record of what is durable.
 struct RoomySink {
     writer: Writer,
@@ -350,6 +336,7 @@ struct RoomySink {
     /// The end of what was written so far; a raw image comes in order.
     reached: u64,
     recorded: u64,
+    recorded_at: Option<Instant>,
 }
 
 impl RoomySink {
@@ -359,7 +346,8 @@ impl RoomySink {
             return Ok(());
         };
         let reached = self.reached / UNIT * UNIT;
-        if reached < self.recorded + resume::INTERVAL {
+        let early = self.recorded_at.is_some_and(|at| at.elapsed() < resume::PAUSE);
+        if early || reached < self.recorded + resume::INTERVAL {
             return Ok(());
         }
         self.writer
@@ -368,6 +356,7 @@ impl RoomySink {
         resume.bytes = reached;
         journal.write(resume)?;
         self.recorded = reached;
+        self.recorded_at = Some(Instant::now());
         Ok(())
     }
 }
@@ -377,6 +366,16 @@ impl Sink for RoomySink {
         let end = offset + data.len() as u64;
         self.room.check_at_least(end).map_err(std::io::Error::other)?;
         self.reached = self.reached.max(end);
-        self.writer.write(offset, data)
+        self.writer.write(offset, data).map_err(std::io::Error::other)
+    }
+
+    fn write_compressed(&mut self, cluster: &CompressedCluster<'_>, _: &mut Inflater) -> Result<(), FormatError> {
+        let end = cluster.offset + cluster.length as u64;
+        self.room.check_at_least(end).map_err(|failure| FormatError::Write {
+            offset: cluster.offset,
+            length: cluster.length,
+            source: std::io::Error::other(failure),
+        })?;
+        self.writer.write_compressed(cluster)
     }
 }

@@ -1,8 +1,10 @@
 //! Why a worker ends without a disk.
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::time::Duration;
 
+use vmdisk_format::{Error as FormatError, Refusal};
 use vmdisk_wire::ExitClass;
 
 /// Shorthand for results of this crate.
@@ -26,9 +28,37 @@ impl Failure {
         Self { reason, message: message.into(), retry_after: None }
     }
 
+    /// An image that the inspector or a decoder refuses.
+    #[must_use]
+    pub fn refused(refusal: &Refusal) -> Self {
+        Self::new(Reason::Image(refusal.reason), refusal.to_string())
+    }
+
+    /// A decoding into `target` that failed: by the image, by the target, or by what a sink met with, on one of its
+    /// threads perhaps, and wrapped in its own error.
+    #[must_use]
+    pub fn decoding(error: FormatError, target: &Path) -> Self {
+        let source = match error {
+            FormatError::Refused(refusal) => return Self::refused(&refusal),
+            FormatError::Read { source, .. } => {
+                return Self::new(Reason::TargetIo, format!("failed to read back the staged image: {source}"));
+            }
+            FormatError::Write { source, .. } => source,
+            other => return Self::new(Reason::UnsupportedImage, other.to_string()),
+        };
+        let source = match source.downcast::<Self>() {
+            Ok(failure) => return failure,
+            Err(source) => source,
+        };
+        match source.downcast::<FormatError>() {
+            Ok(error) => Self::decoding(error, target),
+            Err(source) => Self::target("write to", target, &source),
+        }
+    }
+
     /// A failed operation on the target.
     #[must_use]
-    pub fn target(action: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
+    pub fn target(action: &str, path: &Path, error: &std::io::Error) -> Self {
         // The room was checked before the first byte; a full target means somebody else writes there or the
         // storage lies about its size. A fresh volume may help, so it is an I/O failure like any other.
         let advice = match error.kind() {

@@ -1,9 +1,10 @@
 //! One blob through the pipeline.
 //!
 //! ```text
-//!  fetch ──▶ hash ──▶ unpack ─────────────▶ decode ─────────▶ target
-//!  async     thread   thread                thread
-//!            digests  decompress, archive   inspect, decode, write, zero, grow, fsync, rename
+//!  fetch ──▶ hash ──▶ unpack ─────────────▶ decode ──────────────────────▶ write ────▶ target
+//!  async     thread   thread                thread                         threads
+//!            digests  decompress, archive   inspect, place, at the end:    inflate clusters,
+//!                                           zero, grow, fsync, rename      write what is not zero
 //! ```
 //!
 //! The arrows are bounded channels, so the slowest stage sets the pace and memory stays small whatever the size of
@@ -18,12 +19,11 @@ use bytes::{Bytes, BytesMut};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 
-use crate::channel::{CHUNK, ChunkReader, NeighbourGone, Receiver, Sender, Waits, channel};
+use crate::channel::{CHUNK, ChunkReader, NeighbourGone, Receiver, Sender, channel};
 use crate::digest::Verifier;
 use crate::failure::{Failure, Reason, Result};
 use crate::http::Body;
 use crate::progress::Counters;
-use crate::report::Findings;
 use crate::unpack::{Length, Piece, Rules, StageError, Unpacked, unpack};
 
 /// What flows in: first what an earlier attempt left, then what the source sends.
@@ -47,25 +47,19 @@ pub async fn run<T: Send + 'static>(
     verifier: Verifier,
     rules: Rules,
     decode: impl FnOnce(&mut Receiver<Piece>) -> Result<T, StageError> + Send + 'static,
-    (counters, findings): (&Counters, &Findings),
+    counters: &Counters,
 ) -> Result<(Option<Unpacked>, T)> {
-    let [fetching, hashing, unpacking, decoding] = std::array::from_fn(|_| Waits::default());
-    let (to_hash, fetched) = channel(&fetching, &hashing);
-    let (to_unpack, hashed) = channel(&hashing, &unpacking);
-    let (to_decode, mut unpacked) = channel(&unpacking, &decoding);
+    let clocks = counters.clocks();
+    let (to_hash, fetched) = channel(&clocks.fetch, &clocks.hash);
+    let (to_unpack, hashed) = channel(&clocks.hash, &clocks.unpack);
+    let (to_decode, mut unpacked) = channel(&clocks.unpack, &clocks.decode);
 
     let hash = spawn_blocking(move || hash(fetched, verifier, &to_unpack).and_then(|()| Ok(to_unpack.end()?)));
     let unpack = spawn_blocking(move || unpack(ChunkReader::new(hashed), length, &rules, to_decode));
     let decode = spawn_blocking(move || decode(&mut unpacked));
-    let fetch = fetch(feed, to_hash, &fetching, counters).await;
+    let fetch = fetch(feed, to_hash, counters).await;
 
     let (hash, unpack, decode) = (join(hash).await, join(unpack).await, join(decode).await);
-    findings.waits(vec![
-        fetching.report("fetch"),
-        hashing.report("hash"),
-        unpacking.report("unpack"),
-        decoding.report("decode"),
-    ]);
     // Upstream first: a stage that starved has nothing of its own to say.
     for failed in [fetch.err(), hash.err(), unpack.as_ref().err().cloned(), decode.as_ref().err().cloned()] {
         if let Some(StageError::Failed(failure)) = failed {
@@ -80,7 +74,7 @@ pub async fn run<T: Send + 'static>(
 }
 
 /// The bytes, from the target as far as they are there, then from the source.
-async fn fetch(feed: Feed, sender: Sender<Bytes>, waits: &Waits, counters: &Counters) -> Result<(), StageError> {
+async fn fetch(feed: Feed, sender: Sender<Bytes>, counters: &Counters) -> Result<(), StageError> {
     let Feed { kept, mut body, bytes_per_second } = feed;
     if let Some((file, length)) = kept {
         replay(file, length, &sender, counters).await?;
@@ -89,7 +83,7 @@ async fn fetch(feed: Feed, sender: Sender<Bytes>, waits: &Waits, counters: &Coun
     let mut chunk = BytesMut::with_capacity(CHUNK);
     loop {
         let received = {
-            let _waiting = waits.input();
+            let _waiting = counters.clocks().fetch.input();
             tokio::select! {
                 received = body.next() => received?,
                 () = sender.closed() => return Err(NeighbourGone.into()),

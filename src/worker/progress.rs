@@ -9,6 +9,8 @@ use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use tokio::sync::Notify;
 use vmdisk_wire::{Progress, Stage};
 
+use crate::channel::Clocks;
+
 /// At most one line in this time within a stage, as the contract says.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -27,6 +29,7 @@ struct Inner {
     total: AtomicU64,
     stage: AtomicU8,
     changed: Notify,
+    clocks: Clocks,
 }
 
 impl Counters {
@@ -71,6 +74,12 @@ impl Counters {
     #[must_use]
     pub fn written(&self) -> u64 {
         self.0.written.load(Ordering::Relaxed)
+    }
+
+    /// Where the stages of the pipeline wait.
+    #[must_use]
+    pub fn clocks(&self) -> &Clocks {
+        &self.0.clocks
     }
 
     /// The present state as the contract words it.

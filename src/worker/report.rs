@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vmdisk_wire::{ExitClass, Format, Report, SourceFacts, StageWait};
+use vmdisk_wire::{ExitClass, Format, Report, SourceFacts};
 
 use crate::failure::Result;
 use crate::progress::Counters;
@@ -16,7 +16,6 @@ pub struct Findings(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     facts: SourceFacts,
-    waits: Vec<StageWait>,
     resumable: bool,
 }
 
@@ -47,11 +46,6 @@ impl Findings {
         self.with(|inner| inner.facts.virtual_size = Some(size));
     }
 
-    /// Where the stages waited.
-    pub fn waits(&self, waits: Vec<StageWait>) {
-        self.with(|inner| inner.waits = waits);
-    }
-
     /// Whether a later attempt can go on.
     pub fn resumable(&self, resumable: bool) {
         self.with(|inner| inner.resumable = resumable);
@@ -69,7 +63,7 @@ impl Findings {
 pub fn report(outcome: &Result<String>, findings: &Findings, counters: &Counters) -> Report {
     let mut report = findings.with(|inner| Report {
         source: inner.facts.clone(),
-        waits: inner.waits.clone(),
+        waits: counters.clocks().report(),
         resumable: inner.resumable,
         ..Report::default()
     });

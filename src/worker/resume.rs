@@ -6,13 +6,18 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Result};
 
-/// How much is written between two records: what a kill costs at most, beside what is in flight.
+/// How much is written between two records at least.
 pub const INTERVAL: u64 = 64 << 20;
+
+/// How long a record is good for at least: each one waits for the disk, and a fast source brings [`INTERVAL`] many
+/// times a second. What a kill costs at most is the longer of the two, beside what is in flight.
+pub const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -155,7 +155,7 @@ async fn fill_from(
         let length = object.size.map_or(Length::Unknown, Length::Exactly);
         let verifier = Verifier::new(blob.expectations.clone());
         let run = move |pieces: &mut _| decode.run(pieces);
-        match pipeline::run(feed, length, verifier, rules.clone(), run, (counters, findings)).await? {
+        match pipeline::run(feed, length, verifier, rules.clone(), run, counters).await? {
             (_, Decoded::Disk) => return Ok(Unpacked::Disk),
             (Some(unpacked), Decoded::Nothing) => return Ok(unpacked),
             (None, Decoded::Nothing) => break,
@@ -281,7 +281,7 @@ async fn inspect(work: &Work, counters: &Counters, findings: &Findings) -> Resul
             Verifier::new(Vec::new()),
             rules,
             move |pieces: &mut _| decode::inspect(pieces, declared, &found),
-            (counters, findings),
+            counters,
         )
         .await?;
         if image {

@@ -10,7 +10,8 @@ use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 use vmdisk_format::zero::is_zero;
 
-use super::writer::{AlignedBuffer, Medium, Writer};
+use super::buffer::AlignedBuffer;
+use super::writer::{Medium, Writer};
 use super::{PROBED, Wish, refuse_nested};
 use crate::failure::{Failure, Reason, Result};
 use crate::progress::Counters;
@@ -72,7 +73,7 @@ impl DeviceTarget {
     /// with what lay there before.
     pub(super) fn finish(&self, written: Option<Writer>) -> Result<()> {
         if let Some(mut writer) = written {
-            writer.sync().map_err(|error| self.failure("write to", &error))?;
+            writer.sync().map_err(|error| Failure::decoding(error, &self.path))?;
             let mut eraser = Eraser::new(&writer.medium().file);
             for range in writer.unwritten() {
                 eraser.zero(range).map_err(|error| self.failure("zero", &error))?;

@@ -122,7 +122,7 @@ impl FileTarget {
 
     pub(super) fn finish(&self, written: Option<Writer>, virtual_size: u64) -> Result<()> {
         if let Some(mut writer) = written {
-            writer.sync().map_err(|error| self.failure("flush", &error))?;
+            writer.sync().map_err(|error| Failure::decoding(error, &self.part))?;
         }
         let file =
             OpenOptions::new().read(true).write(true).open(&self.part).map_err(|error| self.failure("open", &error))?;

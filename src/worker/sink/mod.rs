@@ -5,8 +5,12 @@
 //! file system nothing is visible before; a block device cannot hide what it holds, so there the exit code alone says
 //! whether it holds a disk.
 
+mod buffer;
 mod device;
 mod file;
+mod pool;
+mod units;
+mod window;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -20,7 +24,10 @@ use crate::room::Room;
 
 pub use device::DeviceTarget;
 pub use file::FileTarget;
-pub use writer::{Medium, UNIT, Writer};
+pub use writer::{Medium, Writer};
+
+/// The unit of all I/O.
+pub const UNIT: u64 = 64 * 1024;
 
 /// How much of a finished disk is looked at for another format's signature.
 const PROBED: usize = 128 * 1024;
@@ -108,7 +115,8 @@ impl Target {
             Self::File(file) => file.open(keep_below)?,
             Self::Device(device) => device.open()?,
         };
-        Ok(Writer::new(medium, keep_below, counters))
+        Writer::new(medium, keep_below, counters)
+            .map_err(|error| Failure::new(Reason::Internal, format!("failed to start writing: {error}")))
     }
 
     /// Makes the disk whole, durable and visible. `written` is what was opened; nothing when another program wrote to
@@ -147,6 +155,11 @@ pub fn leave(wish: &Wish, keep: bool) -> bool {
         // A device has no room for a record, so the next attempt writes all of it again.
         TargetKind::Block => false,
     }
+}
+
+/// Values that are bounded by a buffer's length.
+fn to_usize(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
 }
 
 /// Refuses a disk whose first bytes are another format's: KubeVirt and `qemu-img resize` probe what they open.

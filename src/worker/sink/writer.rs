@@ -1,27 +1,26 @@
 //! Writes a disk in aligned pieces, whatever pieces it comes in.
 //!
-//! All I/O is in whole units of 64 KiB at multiples of 64 KiB, from a buffer aligned in memory: right for `O_DIRECT`,
-//! for devices with 4 KiB sectors and for thin pools. A unit that was never written stays a hole. The units written
-//! are remembered, one bit each (2 MiB of memory for 1 TiB of disk), so that a volume that was dirty can be cleared
-//! of the rest afterwards.
+//! All I/O is in whole units of 64 KiB at multiples of 64 KiB, from buffers aligned in memory: right for `O_DIRECT`,
+//! for devices with 4 KiB sectors and for thin pools; on a fresh file the zeros within are left out, 4 KiB at a time.
+//! A unit that was never written stays a hole. The units written are remembered, so that a volume that was dirty can
+//! be cleared of the rest afterwards.
+//!
+//! ```text
+//! write, write_compressed ──▶ window of 2 MiB ──▶ pool of threads: inflate in place, write what is not zero
+//!   the decoder's thread        ◀── empty again ──┘
+//! ```
 
 use std::fs::File;
-use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
-use vmdisk_format::zero::non_zero_runs;
+use vmdisk_format::{CompressedCluster, Error, Inflater};
 
+use super::pool::{Pool, failed};
+use super::units::Units;
+use super::window::{WINDOW, Window};
+use super::{UNIT, to_usize};
 use crate::progress::Counters;
-
-/// The unit of all I/O.
-pub const UNIT: u64 = 64 * 1024;
-
-/// How much is assembled before it is written.
-const WINDOW: u64 = 1 << 20;
-
-/// Enough for the direct I/O of every device there is.
-const MEMORY_ALIGNMENT: usize = 4096;
 
 /// Without `O_DIRECT`, as much may be dirty in the page cache: a container's memory limit counts it.
 const MAX_DIRTY: u64 = 32 << 20;
@@ -38,121 +37,145 @@ pub struct Medium {
     pub length: u64,
 }
 
+impl Medium {
+    /// How much of `length` bytes at `offset` lies on the medium.
+    pub(super) fn clip(&self, offset: u64, length: usize) -> usize {
+        to_usize(self.length.saturating_sub(offset)).min(length)
+    }
+}
+
 /// Assembles and writes.
 pub struct Writer {
-    medium: Medium,
-    counters: Counters,
-    buffer: AlignedBuffer,
-    /// The start of the window in the buffer.
-    start: u64,
-    /// The units of the window that hold something that is not written yet.
-    pending: [bool; (WINDOW / UNIT) as usize],
+    medium: Arc<Medium>,
+    pool: Pool,
+    window: Window,
     written: Units,
     dirty: u64,
     /// Bytes below this are on the medium already, from an earlier attempt.
     keep_below: u64,
+    /// For the clusters that no window takes.
+    inflater: Inflater,
 }
 
 impl Writer {
     /// A writer to `medium`; what lies below `keep_below` stays as it is.
-    #[must_use]
-    pub fn new(medium: Medium, keep_below: u64, counters: Counters) -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Write`] when the system has no more threads.
+    pub fn new(medium: Medium, keep_below: u64, counters: Counters) -> Result<Self, Error> {
+        let medium = Arc::new(medium);
+        let pool = Pool::new(&medium, counters).map_err(|error| failed(0, error))?;
+        Ok(Self {
             medium,
-            counters,
-            buffer: AlignedBuffer::new(WINDOW_BYTES),
-            start: 0,
-            pending: [false; (WINDOW / UNIT) as usize],
+            pool,
+            window: Window::new(),
             written: Units::default(),
             dirty: 0,
             keep_below,
-        }
+            inflater: Inflater::new(),
+        })
     }
 
     /// Takes `data` for `offset`.
     ///
     /// # Errors
     ///
-    /// The medium's own.
-    pub fn write(&mut self, mut offset: u64, mut data: &[u8]) -> io::Result<()> {
+    /// [`Error::Write`] with the medium's own, perhaps of an earlier call; what an earlier cluster was refused for.
+    pub fn write(&mut self, mut offset: u64, mut data: &[u8]) -> Result<(), Error> {
         let kept = to_usize(self.keep_below.saturating_sub(offset)).min(data.len());
         data = &data[kept..];
         offset += kept as u64;
         while !data.is_empty() {
-            let window = offset / WINDOW * WINDOW;
-            if window != self.start {
-                self.flush_window()?;
-                self.start = window;
-            }
-            let within = to_usize(offset - window);
-            let count = data.len().min(WINDOW_BYTES - within);
-            self.load(within..within + count)?;
-            self.buffer.bytes_mut()[within..within + count].copy_from_slice(&data[..count]);
+            let within = self.seek(offset)?;
+            let count = data.len().min(WINDOW - within);
+            self.add(&(within..within + count))?;
+            self.window.put(within, &data[..count]);
             data = &data[count..];
             offset += count as u64;
         }
         Ok(())
     }
 
+    /// Takes a compressed cluster; a thread of the pool will inflate it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::write`].
+    pub fn write_compressed(&mut self, cluster: &CompressedCluster<'_>) -> Result<(), Error> {
+        let within = to_usize(cluster.offset % WINDOW as u64);
+        if cluster.offset < self.keep_below || within + cluster.cluster_size > WINDOW {
+            let mut inflater = std::mem::take(&mut self.inflater);
+            let outcome = inflater.inflate(cluster).and_then(|data| self.write(cluster.offset, data));
+            self.inflater = inflater;
+            return outcome;
+        }
+        self.seek(cluster.offset)?;
+        self.add(&(within..within + cluster.cluster_size))?;
+        self.window.pack(cluster);
+        Ok(())
+    }
+
+    /// Goes to the window of `offset` and tells where in it that is.
+    fn seek(&mut self, offset: u64) -> Result<usize, Error> {
+        let within = to_usize(offset % WINDOW as u64);
+        let start = offset - within as u64;
+        if start != self.window.start {
+            self.flush_window()?;
+            self.window.start = start;
+        }
+        Ok(within)
+    }
+
     /// Makes the units of the window that `range` touches ready to be changed.
-    fn load(&mut self, range: Range<usize>) -> io::Result<()> {
-        for index in range.start / UNIT_BYTES..range.end.div_ceil(UNIT_BYTES) {
-            if self.pending[index] {
+    fn add(&mut self, range: &Range<usize>) -> Result<(), Error> {
+        for unit in Window::units(range) {
+            if self.window.is_pending(unit) {
                 continue;
             }
-            self.pending[index] = true;
-            let offset = self.start + index as u64 * UNIT;
-            let length = self.clip(offset, UNIT_BYTES);
-            let unit = &mut self.buffer.bytes_mut()[index * UNIT_BYTES..(index + 1) * UNIT_BYTES];
+            let offset = self.window.number(unit) * UNIT;
             // What was written before, in this attempt or an earlier one, is changed, not replaced.
-            if self.written.contains(offset / UNIT) || offset < self.keep_below {
-                let read = read_up_to_end(&self.medium.file, &mut unit[..length], offset)?;
-                unit[read..].fill(0);
-            } else {
-                unit.fill(0);
+            let former = self.written.contains(self.window.number(unit)) || offset < self.keep_below;
+            if former {
+                self.drain()?;
             }
+            let former = former.then_some(&*self.medium);
+            self.window.add(unit, range, former).map_err(|error| failed(offset, error))?;
         }
         Ok(())
     }
 
-    /// How much of `length` bytes at `offset` lies on the medium.
-    fn clip(&self, offset: u64, length: usize) -> usize {
-        to_usize(self.medium.length.saturating_sub(offset)).min(length)
+    fn flush_window(&mut self) -> Result<(), Error> {
+        if self.window.is_empty() {
+            return Ok(());
+        }
+        for unit in self.window.pending() {
+            self.written.insert(self.window.number(unit));
+        }
+        let (empty, written) = self.pool.window()?;
+        self.pool.flush(std::mem::replace(&mut self.window, empty));
+        self.account(written)
     }
 
-    fn flush_window(&mut self) -> io::Result<()> {
-        let mut index = 0;
-        while index < self.pending.len() {
-            if !self.pending[index] {
-                index += 1;
-                continue;
-            }
-            let first = index;
-            while index < self.pending.len() && self.pending[index] {
-                self.pending[index] = false;
-                self.written.insert((self.start / UNIT) + index as u64);
-                index += 1;
-            }
-            self.write_units(first, index)?;
-        }
-        Ok(())
+    /// Waits for everything that is on its way to the medium.
+    fn drain(&mut self) -> Result<(), Error> {
+        let written = self.pool.drain()?;
+        self.account(written)
     }
 
-    fn write_units(&mut self, first: usize, end: usize) -> io::Result<()> {
-        let offset = self.start + first as u64 * UNIT;
-        let length = self.clip(offset, (end - first) * UNIT_BYTES);
-        let bytes = &self.buffer.bytes()[first * UNIT_BYTES..first * UNIT_BYTES + length];
-        let whole = 0..bytes.len();
-        let runs = if self.medium.reads_zero { non_zero_runs(bytes).collect() } else { Vec::from([whole]) };
-        for run in runs {
-            let count = run.len() as u64;
-            self.medium.file.write_all_at(&bytes[run.clone()], offset + run.start as u64)?;
-            self.counters.add_written(count);
-            self.dirty += count;
+    /// Keeps few pages dirty where the page cache cannot be avoided.
+    fn account(&mut self, written: u64) -> Result<(), Error> {
+        self.dirty += written;
+        if self.medium.direct || self.dirty < MAX_DIRTY {
+            return Ok(());
         }
-        if !self.medium.direct && self.dirty >= MAX_DIRTY {
-            self.dirty = 0;
-            self.medium.file.sync_data()?;
+        self.dirty = 0;
+        self.settle()
+    }
+
+    fn settle(&self) -> Result<(), Error> {
+        self.medium.file.sync_data().map_err(|error| failed(0, error))?;
+        if !self.medium.direct {
             drop_cache(&self.medium.file);
         }
         Ok(())
@@ -162,28 +185,25 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// The medium's own.
-    pub fn sync(&mut self) -> io::Result<()> {
+    /// As [`Writer::write`].
+    pub fn sync(&mut self) -> Result<(), Error> {
         self.flush_window()?;
-        self.dirty = 0;
-        self.medium.file.sync_data()?;
-        if !self.medium.direct {
-            drop_cache(&self.medium.file);
-        }
-        Ok(())
+        self.drain()?;
+        self.settle()
     }
 
     /// Writes what is assembled and makes the first `length` bytes of a file durable, a hole at their end included.
     ///
     /// # Errors
     ///
-    /// The medium's own.
-    pub fn checkpoint(&mut self, length: u64) -> io::Result<()> {
+    /// As [`Writer::write`].
+    pub fn checkpoint(&mut self, length: u64) -> Result<(), Error> {
         self.flush_window()?;
-        if self.medium.file.metadata()?.len() < length {
-            self.medium.file.set_len(length)?;
-        }
-        self.sync()
+        self.drain()?;
+        let file = &self.medium.file;
+        let grow = || if file.metadata()?.len() < length { file.set_len(length) } else { Ok(()) };
+        grow().map_err(|error| failed(length, error))?;
+        self.settle()
     }
 
     /// The medium.
@@ -198,88 +218,9 @@ impl Writer {
     }
 }
 
-/// Reads what there is: zeros at the end of a file are left out of it.
-fn read_up_to_end(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64)? {
-            0 => break,
-            count => filled += count,
-        }
-    }
-    Ok(filled)
-}
-
 /// Pages that are clean now are of no use to anybody else; failure to drop them does no harm.
 fn drop_cache(file: &File) {
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
-}
-
-const UNIT_BYTES: usize = 64 * 1024;
-const WINDOW_BYTES: usize = 1 << 20;
-
-/// Values that are bounded by a buffer's length.
-fn to_usize(value: u64) -> usize {
-    usize::try_from(value).unwrap_or(usize::MAX)
-}
-
-/// A set of units.
-#[derive(Debug, Default)]
-struct Units(Vec<u64>);
-
-impl Units {
-    fn insert(&mut self, unit: u64) {
-        let (word, bit) = (to_usize(unit / 64), unit % 64);
-        if word >= self.0.len() {
-            self.0.resize(word + 1, 0);
-        }
-        self.0[word] |= 1 << bit;
-    }
-
-    fn contains(&self, unit: u64) -> bool {
-        self.0.get(to_usize(unit / 64)).is_some_and(|word| word & (1 << (unit % 64)) != 0)
-    }
-
-    /// The byte ranges below `length` whose units are not in the set.
-    fn gaps(&self, length: u64) -> impl Iterator<Item = Range<u64>> + '_ {
-        let units = length.div_ceil(UNIT);
-        let mut next = 0;
-        std::iter::from_fn(move || {
-            let start = (next..units).find(|unit| !self.contains(*unit))?;
-            let known = (self.0.len() as u64 * 64).clamp(start, units);
-            let end = (start..known).find(|unit| self.contains(*unit)).unwrap_or(units);
-            next = end;
-            Some(start * UNIT..(end * UNIT).min(length))
-        })
-    }
-}
-
-/// Memory whose start is aligned for direct I/O.
-pub(super) struct AlignedBuffer {
-    memory: Vec<u8>,
-    start: usize,
-    length: usize,
-}
-
-impl AlignedBuffer {
-    /// `length` zeros.
-    #[must_use]
-    pub(super) fn new(length: usize) -> Self {
-        let memory = vec![0; length + MEMORY_ALIGNMENT];
-        let start = memory.as_ptr().align_offset(MEMORY_ALIGNMENT);
-        Self { memory, start, length }
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.memory[self.start..self.start + self.length]
-    }
-
-    /// The bytes, to be changed.
-    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..self.start + self.length]
-    }
 }
 
 #[cfg(test)]

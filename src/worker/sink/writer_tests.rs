@@ -1,10 +1,12 @@
+use std::os::unix::fs::FileExt;
+
 use proptest::prelude::*;
 
 use super::*;
 
 fn writer(file: &tempfile::NamedTempFile, reads_zero: bool, length: u64, keep_below: u64) -> Writer {
     let medium = Medium { file: file.reopen().unwrap(), direct: false, reads_zero, length };
-    Writer::new(medium, keep_below, Counters::default())
+    Writer::new(medium, keep_below, Counters::default()).unwrap()
 }
 
 #[derive(Debug, Clone)]
@@ -33,6 +35,7 @@ fn writes() -> impl Strategy<Value = Vec<Write>> {
         .prop_shuffle()
 }
 
+const UNIT_BYTES: usize = 64 << 10;
 const SIZE: usize = 3 << 20;
 
 fn expected(writes: &[Write], background: u8) -> Vec<u8> {
@@ -100,8 +103,8 @@ fn zeros_cost_nothing_on_a_fresh_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let counters = Counters::default();
     let medium = Medium { file: file.reopen().unwrap(), direct: false, reads_zero: true, length: u64::MAX };
-    let mut writer = Writer::new(medium, 0, counters.clone());
-    let mut data = vec![0; WINDOW_BYTES];
+    let mut writer = Writer::new(medium, 0, counters.clone()).unwrap();
+    let mut data = vec![0; WINDOW];
     data[8192] = 1;
     writer.write(0, &data).unwrap();
     writer.sync().unwrap();
@@ -117,29 +120,81 @@ fn a_checkpoint_makes_the_file_as_long_as_it_vouches_for() {
     assert_eq!(file.as_file().metadata().unwrap().len(), 5 * UNIT);
 }
 
-#[test]
-fn gaps_are_the_complement() {
-    let mut units = Units::default();
-    let gaps = |units: &Units, length| units.gaps(length).map(|gap| (gap.start, gap.end)).collect::<Vec<_>>();
-    assert_eq!(gaps(&units, 0), []);
-    assert_eq!(gaps(&units, 1000), [(0, 1000)]);
-    for unit in [0, 1, 63, 64, 200] {
-        units.insert(unit);
-        assert!(units.contains(unit));
+/// A stretch of a disk as a decoder delivers it.
+#[derive(Debug, Clone)]
+struct Cluster {
+    index: usize,
+    compressed: bool,
+    byte: u8,
+}
+
+/// Clusters of 16 KiB anywhere in 6 MiB, each once, in any order, compressed or not: four of them share a unit.
+fn clusters() -> impl Strategy<Value = Vec<Cluster>> {
+    prop::collection::btree_map(0..384_usize, (any::<bool>(), any::<u8>()), 1..200)
+        .prop_map(|all| {
+            all.into_iter().map(|(index, (compressed, byte))| Cluster { index, compressed, byte }).collect::<Vec<_>>()
+        })
+        .prop_shuffle()
+}
+
+const CLUSTER: usize = 16 << 10;
+
+fn content(byte: u8) -> Vec<u8> {
+    (0..CLUSTER).map(|at| if at < CLUSTER / 2 { byte } else { byte.wrapping_mul(at.to_le_bytes()[1]) }).collect()
+}
+
+fn deflated(data: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn compressed(offset: u64, length: usize, data: &[u8]) -> CompressedCluster<'_> {
+    let codec = vmdisk_format::Codec::Deflate;
+    CompressedCluster { offset, cluster_size: CLUSTER, length, data, codec, image_offset: 0 }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn compressed_clusters_arrive_beside_plain_ones(clusters in clusters(), reads_zero: bool) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let size = 384 * CLUSTER;
+        let mut disk = vec![0; size];
+        file.as_file().set_len(size as u64).unwrap();
+        let mut writer = writer(&file, reads_zero, size as u64, 0);
+        for Cluster { index, compressed: packed, byte } in clusters {
+            let (offset, data) = (index * CLUSTER, content(byte));
+            if packed {
+                writer.write_compressed(&compressed(offset as u64, CLUSTER, &deflated(&data))).unwrap();
+            } else {
+                writer.write(offset as u64, &data).unwrap();
+            }
+            disk[offset..offset + CLUSTER].copy_from_slice(&data);
+        }
+        writer.sync().unwrap();
+        prop_assert!(std::fs::read(file.path()).unwrap() == disk);
     }
-    assert_eq!(gaps(&units, 201 * UNIT), [(2 * UNIT, 63 * UNIT), (65 * UNIT, 200 * UNIT)]);
-    assert_eq!(
-        gaps(&units, 300 * UNIT + 512),
-        [(2 * UNIT, 63 * UNIT), (65 * UNIT, 200 * UNIT), (201 * UNIT, 300 * UNIT + 512)]
-    );
-    assert_eq!(gaps(&units, 10 * UNIT), [(2 * UNIT, 10 * UNIT)]);
 }
 
 #[test]
-fn buffers_are_aligned() {
-    for length in [1, 4096, WINDOW_BYTES] {
-        let buffer = AlignedBuffer::new(length);
-        assert_eq!(buffer.bytes().as_ptr().align_offset(MEMORY_ALIGNMENT), 0);
-        assert_eq!(buffer.bytes().len(), length);
-    }
+fn what_lies_beyond_the_disk_is_zero() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut writer = writer(&file, true, u64::MAX, 0);
+    writer.write_compressed(&compressed(0, 5000, &deflated(&[7; CLUSTER]))).unwrap();
+    writer.sync().unwrap();
+    let found = std::fs::read(file.path()).unwrap();
+    assert!(found[..5000].iter().all(|byte| *byte == 7));
+    assert!(found[5000..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_cluster_that_does_not_inflate_is_refused_by_the_next_sync() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut writer = writer(&file, true, u64::MAX, 0);
+    writer.write_compressed(&compressed(0, CLUSTER, &[0xff; 100])).unwrap();
+    let refusal = writer.sync().expect_err("no DEFLATE stream");
+    assert!(matches!(refusal, Error::Refused(_)), "{refusal}");
 }
