@@ -33,6 +33,8 @@ pub enum Command {
     Run(Run),
     /// Fetch an image and write it as a raw disk.
     Fetch(Box<Fetch>),
+    /// Write an image that lies on this machine as a raw disk.
+    Convert(Convert),
     /// Say what an image is, by its first bytes.
     Inspect(Image),
     /// Become another program that can open two files and nothing else.
@@ -57,21 +59,59 @@ pub struct Fetch {
     /// The image.
     #[command(flatten)]
     pub image: Image,
+    /// Where the disk goes.
+    #[command(flatten)]
+    pub output: Output,
+    /// Fetch no faster than this a second, such as 10Mi.
+    #[arg(long, value_parser = bytes)]
+    pub bandwidth: Option<u64>,
+}
+
+/// What to convert, and where to.
+#[derive(Debug, Args)]
+pub struct Convert {
+    /// The file of the image; it may be compressed, or in an archive.
+    pub input: PathBuf,
+    /// What it is.
+    #[command(flatten)]
+    pub content: Content,
+    /// Where the disk goes.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Where a disk goes.
+#[derive(Debug, Args)]
+pub struct Output {
     /// The file to write, or a block device.
     #[arg(long, short)]
     pub output: PathBuf,
     /// The size of the disk, such as 20Gi: a smaller image is grown, a larger one refused. Required for a blank disk.
     #[arg(long, value_parser = bytes)]
     pub size: Option<u64>,
-    /// `sha256:…` or `sha512:…` of the fetched bytes.
+    /// `sha256:…` or `sha512:…` of the image's bytes as they come.
     #[arg(long)]
     pub checksum: Option<String>,
-    /// Fetch no faster than this a second, such as 10Mi.
-    #[arg(long, value_parser = bytes)]
-    pub bandwidth: Option<u64>,
     /// Where to stage what cannot be decoded as it comes; by default beside the output.
     #[arg(long)]
     pub scratch_dir: Option<PathBuf>,
+    /// Say where the stages of the pipeline waited, and which one set the pace.
+    #[arg(long)]
+    pub report: bool,
+}
+
+/// What an image is, and how to tell of it.
+#[derive(Debug, Args)]
+pub struct Content {
+    /// The format of the image; by default what its content says.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub format: DiskFormat,
+    /// The file inside the container image or archive.
+    #[arg(long)]
+    pub path: Option<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which image.
@@ -83,12 +123,9 @@ pub struct Image {
     /// How to speak to the source; by default what the URL says.
     #[arg(long, value_enum)]
     pub source_type: Option<Protocol>,
-    /// The format of the image; by default what its content says.
-    #[arg(long, value_enum, default_value = "auto")]
-    pub format: DiskFormat,
-    /// The file inside the container image or archive.
-    #[arg(long)]
-    pub path: Option<String>,
+    /// What it is.
+    #[command(flatten)]
+    pub content: Content,
     /// The S3 region.
     #[arg(long)]
     pub region: Option<String>,
@@ -98,9 +135,6 @@ pub struct Image {
     /// A directory with extra CA certificates, PEM files.
     #[arg(long)]
     pub ca_dir: Option<PathBuf>,
-    /// Print the report as JSON.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// What a sandboxed program may open.
@@ -177,14 +211,33 @@ impl Fetch {
     ///
     /// [`Reason::InvalidUrl`] when the URL says no protocol.
     pub fn work(&self) -> Result<Work> {
+        let mut work = self.image.work(Operation::Fill)?;
+        work.limits.bandwidth_bytes_per_second = self.bandwidth;
+        self.output.order(&mut work);
+        Ok(work)
+    }
+}
+
+impl Convert {
+    /// The work that the command line orders.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        let mut work = by_hand(Operation::Fill, SourceType::Blank, &self.content);
+        work.local = Some(self.input.clone());
+        self.output.order(&mut work);
+        work
+    }
+}
+
+impl Output {
+    /// Has `work` write here.
+    fn order(&self, work: &mut Work) {
         let device = std::fs::metadata(&self.output).is_ok_and(|found| found.file_type().is_block_device());
         let beside = match self.output.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let mut work = self.image.work(Operation::Fill)?;
         work.source.checksum.clone_from(&self.checksum);
-        work.limits.bandwidth_bytes_per_second = self.bandwidth;
         work.target = Some(Wish {
             kind: if device { TargetKind::Block } else { TargetKind::Filesystem },
             path: self.output.clone(),
@@ -193,43 +246,29 @@ impl Fetch {
             overhead_per_mille: 0,
             owner: None,
         });
-        work.scratch = match &self.scratch_dir {
-            Some(directory) => Some(directory.clone()),
-            None if device => Some(std::env::temp_dir()),
-            None => Some(beside.to_owned()),
-        }
-        .map(|directory| Scratch { directory, limit: None });
-        Ok(work)
+        let directory = match &self.scratch_dir {
+            Some(directory) => directory.clone(),
+            None if device => std::env::temp_dir(),
+            None => beside.to_owned(),
+        };
+        work.scratch = Some(Scratch { directory, limit: None });
     }
 }
 
 impl Image {
-    /// The work on an image, with everything that a machine's user may do.
+    /// The work on an image.
     ///
     /// # Errors
     ///
     /// [`Reason::InvalidUrl`] when the URL says no protocol.
     pub fn work(&self, operation: Operation) -> Result<Work> {
-        Ok(Work {
-            operation,
-            source: Source {
-                source_type: self.source_type()?,
-                url: self.url.clone(),
-                format: self.format.into(),
-                path: self.path.clone(),
-                checksum: None,
-                region: self.region.clone(),
-                pinned: None,
-                secret: self.secret_dir.as_ref().map(|directory| directory.display().to_string()),
-            },
-            target: None,
-            limits: Limits::default(),
-            policy: Policy::by_hand(),
-            secret: self.secret_dir.clone().unwrap_or_default(),
-            certificates: self.ca_dir.clone().unwrap_or_default(),
-            scratch: None,
-            patience: Options::default(),
-        })
+        let mut work = by_hand(operation, self.source_type()?, &self.content);
+        work.source.url.clone_from(&self.url);
+        work.source.region.clone_from(&self.region);
+        work.source.secret = self.secret_dir.as_ref().map(|directory| directory.display().to_string());
+        work.secret = self.secret_dir.clone().unwrap_or_default();
+        work.certificates = self.ca_dir.clone().unwrap_or_default();
+        Ok(work)
     }
 
     fn source_type(&self) -> Result<SourceType> {
@@ -246,6 +285,31 @@ impl Image {
                  or say --source-type",
             )),
         }
+    }
+}
+
+/// Work with everything that a machine's user may do.
+fn by_hand(operation: Operation, source_type: SourceType, content: &Content) -> Work {
+    Work {
+        operation,
+        source: Source {
+            source_type,
+            url: String::new(),
+            format: content.format.into(),
+            path: content.path.clone(),
+            checksum: None,
+            region: None,
+            pinned: None,
+            secret: None,
+        },
+        local: None,
+        target: None,
+        limits: Limits::default(),
+        policy: Policy::by_hand(),
+        secret: PathBuf::new(),
+        certificates: PathBuf::new(),
+        scratch: None,
+        patience: Options::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use vmdisk_wire::{Operation, Report};
-use vmdisk_worker::cli::{Cli, Command, Run};
+use vmdisk_worker::cli::{Cli, Command, Content, Run};
 use vmdisk_worker::convert;
 use vmdisk_worker::failure::{Failure, Reason, Result};
 use vmdisk_worker::progress::{self, Counters};
@@ -32,8 +32,9 @@ fn main() -> ExitCode {
     };
     match command {
         Command::Run(run) => perform(run.work(), Voice::Machine(&run.termination_log)),
-        Command::Fetch(fetch) => perform(fetch.work(), Voice::human(fetch.image.json)),
-        Command::Inspect(image) => perform(image.work(Operation::Inspect), Voice::human(image.json)),
+        Command::Fetch(fetch) => perform(fetch.work(), Voice::human(&fetch.image.content, fetch.output.report)),
+        Command::Convert(convert) => perform(Ok(convert.work()), Voice::human(&convert.content, convert.output.report)),
+        Command::Inspect(image) => perform(image.work(Operation::Inspect), Voice::human(&image.content, false)),
         Command::Sandboxed(bars) => {
             let error = convert::become_sandboxed(&bars.read, &bars.write, &bars.command);
             complain(&format!("{error:#}"));
@@ -54,15 +55,15 @@ struct RunAlone {
 enum Voice<'a> {
     /// A controller: JSON lines, and the report as the termination message at this path.
     Machine(&'a Path),
-    /// A human: sentences.
-    Human,
+    /// A human: sentences, and with this a table of where the stages waited.
+    Human(bool),
     /// A script: the report as JSON.
     Script,
 }
 
 impl Voice<'_> {
-    fn human(json: bool) -> Self {
-        if json { Self::Script } else { Self::Human }
+    fn human(content: &Content, waits: bool) -> Self {
+        if content.json { Self::Script } else { Self::Human(waits) }
     }
 }
 
@@ -105,7 +106,7 @@ async fn attend(work: &Work, counters: &Counters, findings: &Findings, voice: Vo
     let show = async {
         match voice {
             Voice::Machine(_) => progress::lines(counters).await,
-            Voice::Human => progress::bar(counters).await,
+            Voice::Human(_) => progress::bar(counters).await,
             Voice::Script => std::future::pending().await,
         }
     };
@@ -125,11 +126,16 @@ fn tell(report: &Report, voice: Voice<'_>) {
             }
         }
         Voice::Script => progress::print_line(report),
-        Voice::Human => complain(&if report.reason == "Done" {
-            report.message.clone()
-        } else {
-            format!("{}: {}", report.reason, report.message)
-        }),
+        Voice::Human(waits) => {
+            if waits {
+                complain(&report::waits(&report.waits));
+            }
+            complain(&if report.reason == "Done" {
+                report.message.clone()
+            } else {
+                format!("{}: {}", report.reason, report.message)
+            });
+        }
     }
 }
 

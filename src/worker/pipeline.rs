@@ -26,12 +26,12 @@ use crate::http::Body;
 use crate::progress::Counters;
 use crate::unpack::{Length, Piece, Rules, StageError, Unpacked, unpack};
 
-/// What flows in: first what an earlier attempt left, then what the source sends.
+/// What flows in: first what is on this machine, then what the source sends.
 pub struct Feed {
-    /// The beginning of the bytes, on the target since an earlier attempt, and how much of it.
+    /// The beginning of the bytes and its length: on the target since an earlier attempt, or all of a local image.
     pub kept: Option<(File, u64)>,
     /// The source, opened behind what is kept.
-    pub body: Body,
+    pub body: Option<Body>,
     /// No faster than this.
     pub bytes_per_second: Option<u64>,
 }
@@ -75,10 +75,13 @@ pub async fn run<T: Send + 'static>(
 
 /// The bytes, from the target as far as they are there, then from the source.
 async fn fetch(feed: Feed, sender: Sender<Bytes>, counters: &Counters) -> Result<(), StageError> {
-    let Feed { kept, mut body, bytes_per_second } = feed;
+    let Feed { kept, body, bytes_per_second } = feed;
     if let Some((file, length)) = kept {
         replay(file, length, &sender, counters).await?;
     }
+    let Some(mut body) = body else {
+        return Ok(sender.end_async().await?);
+    };
     let mut pace = Pace::new(bytes_per_second);
     let mut chunk = BytesMut::with_capacity(CHUNK);
     loop {
@@ -104,7 +107,7 @@ async fn fetch(feed: Feed, sender: Sender<Bytes>, counters: &Counters) -> Result
     Ok(sender.end_async().await?)
 }
 
-/// Sends what an earlier attempt left on the target, so that it is hashed and inspected as if it came now.
+/// Sends what is on this machine, so that it is hashed and inspected as if it came now.
 async fn replay(file: File, length: u64, sender: &Sender<Bytes>, counters: &Counters) -> Result<(), StageError> {
     let mut file = Some(file);
     let mut offset = 0;
@@ -115,7 +118,7 @@ async fn replay(file: File, length: u64, sender: &Sender<Bytes>, counters: &Coun
             open.read_exact_at(&mut chunk, offset).map(|()| (open, chunk))
         };
         let (open, chunk) = spawn_blocking(read).await.map_err(std::io::Error::other).flatten().map_err(|error| {
-            Failure::new(Reason::TargetIo, format!("failed to read back what an earlier attempt wrote: {error}"))
+            Failure::new(Reason::TargetIo, format!("failed to read what is on this machine already: {error}"))
         })?;
         offset += chunk.len() as u64;
         counters.advance(chunk.len() as u64);

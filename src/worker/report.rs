@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vmdisk_wire::{ExitClass, Format, Report, SourceFacts};
+use vmdisk_wire::{ExitClass, Format, Report, SourceFacts, StageWait};
 
 use crate::failure::Result;
 use crate::progress::Counters;
@@ -83,6 +83,21 @@ pub fn report(outcome: &Result<String>, findings: &Findings, counters: &Counters
         }
     }
     report
+}
+
+/// Where the stages waited, for humans. The stage that waited least is the one that the others waited for.
+#[must_use]
+pub fn waits(waits: &[StageWait]) -> String {
+    let seconds = |millis: u64| format!("{}.{:03} s", millis / 1000, millis % 1000);
+    let mut lines = vec![format!("{:<8}{:>12}{:>12}", "waited", "for input", "for output")];
+    lines.extend(
+        waits
+            .iter()
+            .map(|wait| format!("{:<8}{:>12}{:>12}", wait.stage, seconds(wait.input_ms), seconds(wait.output_ms))),
+    );
+    let pace = waits.iter().min_by_key(|wait| wait.input_ms + wait.output_ms);
+    lines.extend(pace.map(|pace| format!("{} set the pace", pace.stage)));
+    lines.join("\n")
 }
 
 /// Writes the report to where the kubelet looks for it.

@@ -30,3 +30,17 @@ fn formats_survive_both_ways() {
     }
     assert_eq!(from_wire(Format::Auto), None);
 }
+
+#[test]
+fn the_stage_that_waits_least_sets_the_pace() {
+    let wait = |stage: &str, input_ms, output_ms| StageWait { stage: stage.into(), input_ms, output_ms };
+    let table = waits(&[wait("fetch", 20, 1500), wait("unpack", 7, 12), wait("decode", 1400, 0)]);
+    assert_eq!(
+        table,
+        "waited     for input  for output\n\
+         fetch        0.020 s     1.500 s\n\
+         unpack       0.007 s     0.012 s\n\
+         decode       1.400 s     0.000 s\n\
+         unpack set the pace"
+    );
+}

@@ -1,6 +1,6 @@
 //! What a worker can do: fill a volume, inspect an image, finish a volume that was cut from a snapshot.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use vmdisk_wire::{
@@ -9,7 +9,7 @@ use vmdisk_wire::{
 
 use crate::convert::Sandbox;
 use crate::decode::{self, Decode, Decoded};
-use crate::digest::Verifier;
+use crate::digest::{Expectation, Verifier};
 use crate::failure::{Failure, Reason, Result};
 use crate::http::{Body, Client, Identity, Object, Options};
 use crate::pipeline::{self, Feed};
@@ -22,7 +22,7 @@ use crate::room::human;
 use crate::sink::{self, DeviceTarget, FileTarget, Target, Wish};
 use crate::source::{self, Blob, Resolved, Secret};
 use crate::staging::Scratch;
-use crate::unpack::{Hidden, Length, Rules, Unpacked};
+use crate::unpack::{Container, Hidden, Length, Rules, Unpacked};
 
 /// One piece of work and everything that it may use.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub struct Work {
     pub operation: Operation,
     /// The image.
     pub source: Spec,
+    /// The image's file, when it lies on this machine: `source` then says only what it is. By hand alone.
+    pub local: Option<PathBuf>,
     /// Where the disk goes; absent for inspections.
     pub target: Option<Wish>,
     /// Bounds.
@@ -66,6 +68,7 @@ impl Work {
             operation: job.operation,
             policy: Policy::new(&job.limits)?,
             source: job.source,
+            local: None,
             target,
             limits: job.limits,
             secret: PathBuf::from(vmdisk_wire::SECRET_DIRECTORY),
@@ -104,31 +107,93 @@ pub fn clear_up(work: &Work, failure: &Failure, findings: &Findings) {
 
 async fn fill(work: &Work, counters: &Counters, findings: &Findings) -> Result<String> {
     let wish = wish(work)?;
+    let done = || {
+        let size = findings.facts().virtual_size.map_or_else(String::new, |size| format!(" of {}", human(size)));
+        Ok(format!("the disk{size} is at {}", wish.path.display()))
+    };
+    if let Some(path) = &work.local {
+        let rules = Rules { path: work.source.path.clone(), container: Container::Plain, hidden: Hidden::default() };
+        return match fill_from(work, wish, &Bytes::Local(path), &rules, counters, findings).await? {
+            Unpacked::Disk => done(),
+            Unpacked::Nothing(_) => Err(no_disk(work, 1)),
+        };
+    }
     let Some(resolved) = resolve(work, findings).await? else {
-        return blank(work, wish, counters, findings);
+        return blank(wish, counters, findings);
     };
     let Resolved { blobs, container, path, .. } = resolved;
     let count = blobs.len();
     let mut hidden = Hidden::default();
     for blob in blobs {
         let rules = Rules { path: path.clone(), container, hidden: hidden.clone() };
-        match fill_from(work, wish, &blob, &rules, counters, findings).await? {
-            Unpacked::Disk => {
-                let facts = findings.facts();
-                let size = facts.virtual_size.map_or_else(String::new, |size| format!(" of {}", human(size)));
-                return Ok(format!("the disk{size} is at {}", wish.path.display()));
-            }
+        match fill_from(work, wish, &Bytes::Remote(&blob), &rules, counters, findings).await? {
+            Unpacked::Disk => return done(),
             Unpacked::Nothing(below) => hidden = below,
         }
     }
     Err(no_disk(work, count))
 }
 
+/// Where the bytes of an image are.
+enum Bytes<'a> {
+    /// In a blob of the source.
+    Remote(&'a Blob),
+    /// In a file on this machine.
+    Local(&'a Path),
+}
+
+/// Bytes that are about to flow.
+struct Opened {
+    feed: Feed,
+    length: Length,
+    /// So much of the target is right already.
+    keep_below: u64,
+    /// What a later attempt needs to know the bytes again.
+    resumable: Option<Resume>,
+}
+
+impl Bytes<'_> {
+    /// Opens the bytes, and tells what there is to know of them.
+    async fn open(&self, work: &Work, target: &Target, counters: &Counters, findings: &Findings) -> Result<Opened> {
+        let blob = match self {
+            Self::Remote(blob) => blob,
+            Self::Local(path) => return open_local(path, findings),
+        };
+        let (feed, keep_below) = open(work, blob, target, counters).await?;
+        let Some(object) = feed.body.as_ref().map(Body::object) else {
+            return Err(Failure::new(Reason::Internal, "a blob was opened without its source"));
+        };
+        learn(object, findings);
+        let length = object.size.map_or(Length::Unknown, Length::Exactly);
+        Ok(Opened { length, keep_below, resumable: resumable(object), feed })
+    }
+
+    /// What the bytes must hash to.
+    fn expectations(&self, work: &Work) -> Result<Vec<Expectation>> {
+        match self {
+            Self::Remote(blob) => Ok(blob.expectations.clone()),
+            Self::Local(_) => Ok(source::checksum(&work.source)?.into_iter().collect()),
+        }
+    }
+}
+
+fn open_local(path: &Path, findings: &Findings) -> Result<Opened> {
+    let missing = |error| Failure::new(Reason::NotFound, format!("failed to open {}: {error}", path.display()));
+    let file = std::fs::File::open(path).map_err(missing)?;
+    let found = file.metadata().map_err(missing)?;
+    if !found.is_file() {
+        return Err(Failure::new(Reason::BadJob, format!("{} is no regular file", path.display())));
+    }
+    findings.source(None, Some(found.len()));
+    let feed = Feed { kept: Some((file, found.len())), body: None, bytes_per_second: None };
+    Ok(Opened { feed, length: Length::Exactly(found.len()), keep_below: 0, resumable: None })
+}
+
 /// Fills the target from one blob, if the disk is in it.
 async fn fill_from(
     work: &Work,
     wish: &Wish,
-    blob: &Blob,
+    bytes: &Bytes<'_>,
     rules: &Rules,
     counters: &Counters,
     findings: &Findings,
@@ -136,24 +201,24 @@ async fn fill_from(
     for stage_all in [false, true] {
         let target = Target::prepare(wish)?;
         counters.enter(Stage::Inspecting);
-        let (feed, keep_below) = open(work, blob, &target, counters).await?;
-        let object = feed.body.object().clone();
-        learn(&object, findings);
-        counters.begin(Stage::Fetching, object.size);
+        let Opened { feed, length, keep_below, resumable } = bytes.open(work, &target, counters, findings).await?;
+        counters.begin(Stage::Fetching, length.exactly());
         let decode = Decode {
             declared: from_wire(work.source.format),
-            not_the_disk: blob.not_the_disk.clone(),
+            not_the_disk: match bytes {
+                Bytes::Remote(blob) => blob.not_the_disk.clone(),
+                Bytes::Local(_) => None,
+            },
             target,
             scratch: work.scratch.clone(),
             sandbox: Sandbox::current()?,
             stage_all,
-            resumable: resumable(&object),
+            resumable,
             keep_below,
             counters: counters.clone(),
             findings: findings.clone(),
         };
-        let length = object.size.map_or(Length::Unknown, Length::Exactly);
-        let verifier = Verifier::new(blob.expectations.clone());
+        let verifier = Verifier::new(bytes.expectations(work)?);
         let run = move |pieces: &mut _| decode.run(pieces);
         match pipeline::run(feed, length, verifier, rules.clone(), run, counters).await? {
             (_, Decoded::Disk) => return Ok(Unpacked::Disk),
@@ -170,7 +235,7 @@ async fn fill_from(
 
 /// Opens the blob behind what an earlier attempt left of it, if that is the same image and the source agrees.
 async fn open(work: &Work, blob: &Blob, target: &Target, counters: &Counters) -> Result<(Feed, u64)> {
-    let feed = |kept, body| Feed { kept, body, bytes_per_second: work.limits.bandwidth_bytes_per_second };
+    let feed = |kept, body| Feed { kept, body: Some(body), bytes_per_second: work.limits.bandwidth_bytes_per_second };
     if let Target::File(file) = target
         && let Some(resume) = file.resume()
         && let Some(object) = expecting(&blob.object, resume)
@@ -247,7 +312,7 @@ async fn resolve(work: &Work, findings: &Findings) -> Result<Option<Resolved>> {
 }
 
 /// An empty disk of the claim's size.
-fn blank(work: &Work, wish: &Wish, counters: &Counters, findings: &Findings) -> Result<String> {
+fn blank(wish: &Wish, counters: &Counters, findings: &Findings) -> Result<String> {
     let target = Target::prepare(wish)?;
     if wish.requested.is_none() && matches!(target, Target::File(_)) {
         return Err(Failure::new(Reason::BadJob, "a blank disk needs a size; say how large it is to be"));
@@ -255,7 +320,6 @@ fn blank(work: &Work, wish: &Wish, counters: &Counters, findings: &Findings) -> 
     counters.enter(Stage::Finalizing);
     let size = target.room().bytes;
     findings.virtual_size(size);
-    let _ = work;
     target.finish(Some(target.writer(0, counters.clone())?), size)?;
     Ok(format!("an empty disk of {} is at {}", human(size), wish.path.display()))
 }
@@ -276,7 +340,7 @@ async fn inspect(work: &Work, counters: &Counters, findings: &Findings) -> Resul
         let declared = from_wire(work.source.format);
         let found = findings.clone();
         let (unpacked, image) = pipeline::run(
-            Feed { kept: None, body, bytes_per_second: work.limits.bandwidth_bytes_per_second },
+            Feed { kept: None, body: Some(body), bytes_per_second: work.limits.bandwidth_bytes_per_second },
             object.size.map_or(Length::Unknown, Length::Exactly),
             Verifier::new(Vec::new()),
             rules,

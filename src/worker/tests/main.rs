@@ -5,6 +5,7 @@
 
 mod archives;
 mod block;
+mod convert;
 mod faults;
 mod formats;
 mod http;

@@ -62,6 +62,17 @@ pub enum Length {
     Unknown,
 }
 
+impl Length {
+    /// The length, when it is known.
+    #[must_use]
+    pub fn exactly(self) -> Option<u64> {
+        match self {
+            Self::Exactly(length) => Some(length),
+            Self::AtLeast(_) | Self::Unknown => None,
+        }
+    }
+}
+
 /// What to look for in a blob.
 #[derive(Debug, Clone)]
 pub struct Rules {
