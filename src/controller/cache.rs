@@ -13,8 +13,7 @@ use std::{
 
 use futures::{Stream, TryStreamExt};
 use kube::{
-    Api, Client, Resource, ResourceExt,
-    core::DeserializeGuard,
+    Client, Resource, ResourceExt,
     runtime::{
         WatchStreamExt,
         watcher::{self, Event},
@@ -22,7 +21,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
-use volume_populator::readable;
+use volume_populator::watch_readable;
 
 /// The claim's UID, the object's namespace and name.
 type Key = (String, String, String);
@@ -189,8 +188,7 @@ where
 {
     use futures::StreamExt;
 
-    watcher::watcher(Api::<DeserializeGuard<K>>::all(client), config)
-        .filter_map(|event| std::future::ready(readable(event)))
+    watch_readable(client, config)
         .default_backoff()
         .modify(prune)
         .inspect_err(|error| tracing::warn!(kind = %K::kind(&()), %error, "the watch was interrupted and goes on"))

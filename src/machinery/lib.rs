@@ -61,5 +61,5 @@ pub use error::Error;
 pub use metrics::Metrics;
 pub use names::{Keys, SELECTED_NODE, prime_name, worker_name};
 pub use populator::*;
-pub use readable::readable;
+pub use readable::watch_readable;
 pub use worker::worker_pod;

@@ -14,7 +14,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::{DeserializeGuard, PartialObjectMeta},
+    core::PartialObjectMeta,
     runtime::{
         WatchStreamExt,
         reflector::store::Writer,
@@ -31,7 +31,7 @@ use crate::{
     observe::{names_source, source_namespace},
     observed::{name, namespace, selected_node, volume_name},
     populator::ClaimRef,
-    readable::readable,
+    readable::watch_readable,
 };
 
 /// The belonging of a claim (its own) or a prime (the claim's that its labels name).
@@ -80,9 +80,10 @@ where
     K: Resource<DynamicType: Default> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let kind = K::kind(&K::DynamicType::default()).into_owned();
-    let guarded = watcher(Api::<DeserializeGuard<K>>::all(client), config);
-    let events = guarded.filter_map(|event| std::future::ready(readable(event))).modify(prune);
-    surviving(events, move |error| tracing::warn!(kind, %error, "watch interrupted"))
+    surviving(
+        watch_readable(client, config).modify(prune),
+        move |error| tracing::warn!(kind, %error, "watch interrupted"),
+    )
 }
 
 fn surviving<K: Send>(
