@@ -20,6 +20,22 @@ fn stream(l1: u64, options: &Options) -> (Qcow2Stream, Vec<u8>) {
     (Qcow2Stream::new(parsed, options), header)
 }
 
+/// As many L2 tables as a disk of 1 TiB has.
+const TABLES: u64 = 2048;
+
+/// A stream that has taken all that lies before the L2 tables: they follow the L1 table, in their order.
+fn before_the_tables() -> (Qcow2Stream, Count) {
+    let (mut stream, mut image) = stream(2, &Options::default());
+    let mut l1 = vec![0; 65536];
+    for (entry, cluster) in l1.chunks_mut(8).zip(3..3 + TABLES) {
+        entry.copy_from_slice(&(cluster << 16).to_be_bytes());
+    }
+    image.extend(l1);
+    let mut sink = Count::default();
+    stream.push(&image, &mut sink).expect("taken");
+    (stream, sink)
+}
+
 #[derive(Default)]
 struct Count(u64);
 
@@ -65,15 +81,8 @@ fn zeros_before_a_late_table_cost_little() {
 /// All L2 tables before scattered data: the mappings of 2 GiB fit, those of 128 GiB do not.
 #[test]
 fn scattered_mappings_end_at_their_limit() {
-    let (mut stream, mut image) = stream(2, &Options::default());
-    let mut l1 = vec![0; 65536];
-    for (index, entry) in l1.chunks_mut(8).take(2048).enumerate() {
-        entry.copy_from_slice(&((index as u64 + 3) << 16).to_be_bytes());
-    }
-    image.extend(l1);
-    let mut sink = Count::default();
-    stream.push(&image, &mut sink).expect("taken");
-    for table in 0..2048_u64 {
+    let (mut stream, mut sink) = before_the_tables();
+    for table in 0..TABLES {
         // Every second host cluster, so that no two make a run.
         let entries = (0..8192_u64).map(|index| (10_000 + (table * 8192 + index) * 2) << 16);
         let bytes: Vec<u8> = entries.flat_map(u64::to_be_bytes).collect();
@@ -92,15 +101,8 @@ fn scattered_mappings_end_at_their_limit() {
 /// A disk of 1 TiB that was written in order is one pass in little memory.
 #[test]
 fn ordered_mappings_take_little() {
-    let (mut stream, mut image) = stream(2, &Options::default());
-    let mut l1 = vec![0; 65536];
-    for (index, entry) in l1.chunks_mut(8).take(2048).enumerate() {
-        entry.copy_from_slice(&((index as u64 + 3) << 16).to_be_bytes());
-    }
-    image.extend(l1);
-    let mut sink = Count::default();
-    stream.push(&image, &mut sink).expect("taken");
-    for table in 0..2048_u64 {
+    let (mut stream, mut sink) = before_the_tables();
+    for table in 0..TABLES {
         let entries = (0..8192_u64).map(|index| (10_000 + table * 8192 + index) << 16);
         let bytes: Vec<u8> = entries.flat_map(u64::to_be_bytes).collect();
         stream.push(&bytes, &mut sink).expect("taken");
