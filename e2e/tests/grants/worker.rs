@@ -21,7 +21,7 @@ async fn it_has_no_token() {
     across(async |lab| {
         let (disk, sha256) = files::publish_random(lab.images, "disk.img", DISK_BYTES)?;
         let server = Server::files()?;
-        server.set(&disk.path, &Fault { hold_at: Some(1 << 20), ..Fault::default() }).await?;
+        server.set(&disk.path, &Fault::stalling()).await?;
         lab.images.create(&objects::image("image", &disk.url)).await?;
         lab.grant().await?;
         let claim = lab.claim("claim", "image").await?;

@@ -63,7 +63,7 @@ async fn a_claim_that_shall_bind_at_once_waits_for_no_consumer() {
 #[tokio::test]
 async fn a_consumer_that_goes_while_the_disk_is_written_finds_it_when_it_returns() {
     scenario("consumers", async |scene| {
-        let disk = Disk::publish(scene, Fault { hold_at: Some(1 << 20), ..Fault::default() }).await?;
+        let disk = Disk::publish(scene, Fault::stalling()).await?;
         let names = Mode::ALL.map(|mode| (mode.as_str().to_lowercase(), mode));
         let consumers = names.each_ref().map(|(claim, mode)| Consumer { claim, mode: *mode, node: None });
         for consumer in &consumers {

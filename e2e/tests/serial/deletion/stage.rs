@@ -54,7 +54,7 @@ impl Held {
             Self { stage, scene: scene.clone(), first: None, hold: None, classes: Vec::new(), manager: None };
         match stage {
             Stage::Queued => {
-                let first = Disk::publish(scene, "first", stalled()).await?;
+                let first = Disk::publish(scene, "first", Fault::stalling()).await?;
                 scene.create(&objects::claim("first", "first", "64Mi", Mode::Filesystem)?).await?;
                 first.server.until_held(&first.published.path, SOON).await?;
                 held.first = Some(first);
@@ -74,7 +74,7 @@ impl Held {
     pub(super) fn fault(&self) -> Fault {
         match self.stage {
             Stage::Queued | Stage::Provisioning => Fault::default(),
-            Stage::Filling | Stage::Rebinding => stalled(),
+            Stage::Filling | Stage::Rebinding => Fault::stalling(),
         }
     }
 
@@ -179,9 +179,4 @@ impl Held {
         ensure!(!objects::is_bound(&claim), "{} was bound, and nobody is there who binds", case.claim.name);
         case.claim.is_reserved(&self.scene.bed).await
     }
-}
-
-/// A server that stalls behind the first bytes.
-fn stalled() -> Fault {
-    Fault { hold_at: Some(1 << 20), ..Fault::default() }
 }
