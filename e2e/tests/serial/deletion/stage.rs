@@ -1,6 +1,5 @@
 //! The stages of a claim, and what holds claims there.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -62,8 +61,7 @@ impl Held {
             Stage::Provisioning => {
                 held.hold = Some(Hold::new(&Instance::current()?, &scene.namespace)?);
                 held.classes.push(Class::held(scene).await?);
-                let parameters = BTreeMap::from([("hold".to_owned(), scene.namespace.clone())]);
-                held.classes.push(Class::create(scene, "STORAGE_CLASS_WFFC", parameters).await?);
+                held.classes.push(Class::create(scene, "STORAGE_CLASS_WFFC", &[("hold", &scene.namespace)]).await?);
             }
             Stage::Filling | Stage::Rebinding => {}
         }
