@@ -62,7 +62,7 @@ async fn measured(scene: &Scene) -> Result<Vec<Figure>> {
     let bound: Vec<f64> = singles.iter().map(|round| round.last_bound.as_secs_f64()).collect();
     let most = |count: fn(&Round) -> f64| singles.iter().map(count).fold(0.0, f64::max);
     #[expect(clippy::cast_precision_loss, reason = "KiB of a process")]
-    let peak = operator::leader_memory(client).await?.peak as f64 / 1024.0;
+    let peak = operator::leader_peak_memory(client).await? as f64 / 1024.0;
     let single_writes = most(Round::writes_per_claim);
     let single_events = most(Round::events_per_claim);
     let (burst_bound, burst_writes) = (burst.last_bound.as_secs_f64(), burst.writes_per_claim());
