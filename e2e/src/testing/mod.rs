@@ -8,6 +8,7 @@
 //!   disk      one that the test serves, and the judge of the claim that it ends in
 //!   consumer  uses a claim from a pod, on a node that the test chooses or the scheduler
 //!   events    what a claim was told
+//!   syncs     the record of how a claim is filled
 //!   until     waits for a condition on one object, by watch, with a deadline
 //!   reader    reads a claim from a pod: digest of the disk, zeros behind it
 //!   files     publishes files on the HTTP server, sets faults, reads the accounts
@@ -35,6 +36,7 @@ pub mod policy;
 pub mod reader;
 pub mod s3;
 pub mod scene;
+pub mod syncs;
 pub mod tape;
 pub mod traces;
 pub mod until;
