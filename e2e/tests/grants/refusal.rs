@@ -1,7 +1,7 @@
 //! With and without a grant.
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -9,6 +9,7 @@ use populator_crd::names::CLAIM_UID_LABEL;
 use populator_crd::{GROUP, VMDiskSync};
 use serde_json::json;
 use vmdisk_e2e::testing::files::{self, Server};
+use vmdisk_e2e::testing::traces::primes_and_workers;
 use vmdisk_e2e::testing::{Scene, bed, events, objects};
 
 use crate::lab::{DISK_BYTES, Lab, SOON, across};
@@ -79,13 +80,9 @@ async fn refused(lab: &Lab<'_>, claim: &PersistentVolumeClaim) -> Result<String>
 }
 
 async fn nothing_is_made(scene: &Scene) -> Result<()> {
-    let ours = ListParams::default().labels(CLAIM_UID_LABEL);
-    let primes = scene.api::<PersistentVolumeClaim>().list(&ours).await?;
-    let workers = scene.api::<Pod>().list(&ours).await?;
+    let mut made = primes_and_workers(scene, CLAIM_UID_LABEL).await?;
     let syncs = scene.api::<VMDiskSync>().list(&ListParams::default()).await?;
-    let names = primes.iter().map(ResourceExt::name_any);
-    let names = names.chain(workers.iter().map(ResourceExt::name_any)).chain(syncs.iter().map(ResourceExt::name_any));
-    let made: Vec<_> = names.collect();
+    made.extend(syncs.iter().map(ResourceExt::name_any));
     ensure!(made.is_empty(), "without a grant, {made:?} are in {}", scene.namespace);
     Ok(())
 }

@@ -18,6 +18,7 @@ use tokio::process::{Child, Command};
 use vmdisk_e2e::testing::class::Class;
 use vmdisk_e2e::testing::objects::{Mode, claim_of, is_bound};
 use vmdisk_e2e::testing::scene::delete_namespace;
+use vmdisk_e2e::testing::traces::primes_and_workers;
 use vmdisk_e2e::testing::{Scene, bed, scenario, until};
 
 /// A scheduler may choose the node without room several times, and waits longer after each.
@@ -128,11 +129,8 @@ async fn deleted_while_it_is_filled(scene: &Scene) -> Result<()> {
 /// What is done is done: the claims have their volumes, and no prime, worker or volume remains beside them.
 async fn nothing_is_left(scene: &Scene) -> Result<()> {
     let label = format!("{GROUP}/claim-uid");
-    let ours = ListParams::default().labels(&label);
     until::probed("primes and workers are gone", DEADLINE, async || {
-        let primes = scene.api::<PersistentVolumeClaim>().list(&ours).await?;
-        let workers = scene.api::<Pod>().list(&ours).await?;
-        Ok((primes.items.is_empty() && workers.items.is_empty()).then_some(()))
+        Ok(primes_and_workers(scene, &label).await?.is_empty().then_some(()))
     })
     .await?;
     let volumes = Api::<PersistentVolume>::all(scene.bed.client.clone());

@@ -4,16 +4,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{DeleteParams, ListParams, PostParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, ResourceExt as _};
 use populator_crd::names::CLAIM_UID_LABEL;
 use serde_json::{Value, json};
 use vmdisk_e2e::instance::Instance;
 use vmdisk_e2e::machine::Storage;
 use vmdisk_e2e::testing::files::{self, Published};
 use vmdisk_e2e::testing::objects::{self, Mode};
+use vmdisk_e2e::testing::traces::primes_and_workers;
 use vmdisk_e2e::testing::volumes::Volumes;
 use vmdisk_e2e::testing::{Scene, bed, reader, scenario, until};
 
@@ -111,11 +112,7 @@ impl Bed<'_> {
 
     /// Nothing was made or fetched for claims that were refused before the first byte.
     pub(crate) async fn assert_untouched(&self) -> Result<()> {
-        let ours = ListParams::default().labels(CLAIM_UID_LABEL);
-        let primes = self.scene.api::<PersistentVolumeClaim>().list(&ours).await?;
-        let workers = self.scene.api::<Pod>().list(&ours).await?;
-        let made: Vec<_> =
-            primes.iter().map(ResourceExt::name_any).chain(workers.iter().map(ResourceExt::name_any)).collect();
+        let made = primes_and_workers(self.scene, CLAIM_UID_LABEL).await?;
         ensure!(made.is_empty(), "{made:?} were made for claims that cannot be filled");
         let count = files::Server::files()?.count(&self.disk.path).await?;
         ensure!(count.requests == 0, "the disk was fetched for claims that cannot be filled: {count:?}");

@@ -14,6 +14,7 @@ use vmdisk_e2e::machine::Hold;
 use vmdisk_e2e::servers::Fault;
 use vmdisk_e2e::testing::files::{self, Server};
 use vmdisk_e2e::testing::objects::{self, Mode};
+use vmdisk_e2e::testing::traces::primes_and_workers;
 use vmdisk_e2e::testing::{Scene, audit, bed, scenario, syncs, until};
 
 use crate::class::Class;
@@ -156,11 +157,8 @@ async fn passes(scene: &Scene, policy: &Policy, held_class: &str) -> Result<()> 
         ensure!(failure.reason == reason, "{name} failed with {failure:?}, expected {reason}");
     }
     // Who backs off holds neither storage nor a node.
-    let ours = ListParams::default().labels(CLAIM_UID_LABEL);
     until::probed("nothing of those that back off is left", SOON, async || {
-        let primes = scene.api::<PersistentVolumeClaim>().list(&ours).await?;
-        let workers = scene.api::<Pod>().list(&ours).await?;
-        Ok((primes.items.is_empty() && workers.items.is_empty()).then_some(()))
+        Ok(primes_and_workers(scene, CLAIM_UID_LABEL).await?.is_empty().then_some(()))
     })
     .await?;
     let ledger = ledger::fold(witness.finish().await?);
