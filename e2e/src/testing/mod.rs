@@ -10,7 +10,7 @@
 //!   events    what a claim was told
 //!   syncs     the record of how a claim is filled
 //!   until     waits for a condition on one object, by watch, with a deadline
-//!   reader    reads a claim from a pod: digest of the disk, zeros behind it
+//!   reader    finds a disk in a claim from a pod: its bytes, and zeros behind it
 //!   files     publishes files on the HTTP server, sets faults, reads the accounts
 //!   s3        puts objects on the S3 server
 //!   traces    what there is for a claim, on the cluster and on the machine; and that nothing of it is left

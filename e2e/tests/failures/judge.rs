@@ -8,10 +8,9 @@ use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams};
 use populator_crd::v1alpha1::{FailureClass, LastFailure};
 use populator_crd::{VMDiskImage, VMDiskSync};
-use sha2::{Digest as _, Sha256};
-use vmdisk_e2e::cache::hex;
 use vmdisk_e2e::testing::objects::{self, Mode};
-use vmdisk_e2e::testing::{Scene, reader, syncs, until};
+use vmdisk_e2e::testing::reader::{self, Expected};
+use vmdisk_e2e::testing::{Scene, syncs, until};
 
 pub(crate) const SOON: Duration = Duration::from_mins(2);
 
@@ -76,10 +75,7 @@ pub(crate) async fn warned(scene: &Scene, claim: &str, reason: &str, names: &[&s
 
 /// The claim is bound and holds `disk`, after one attempt.
 pub(crate) async fn heals(scene: &Scene, claim: &str, disk: &[u8]) -> Result<()> {
-    let claims = scene.api::<PersistentVolumeClaim>();
-    until::holds(&claims, claim, "is bound", SOON, objects::is_bound).await?;
-    let contents = reader::read(scene, claim, Mode::Filesystem, disk.len() as u64, SOON).await?;
-    ensure!(contents.sha256 == hex(&Sha256::digest(disk)), "{claim} holds other bytes: {contents:?}");
+    reader::holds(scene, claim, Mode::Filesystem, &Expected::of(disk), SOON).await?;
     let status = syncs::status_of(scene, claim).await?.context("there is a sync")?;
     ensure!(status.attempt == 1, "{claim}: one attempt was enough, not {}: {status:?}", status.attempt);
     Ok(())

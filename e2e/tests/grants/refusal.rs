@@ -17,11 +17,11 @@ use crate::lab::{DISK_BYTES, Lab, SOON, across};
 #[tokio::test]
 async fn a_claim_with_a_grant_is_filled() {
     across(async |lab| {
-        let (disk, sha256) = files::publish_random(lab.images, "disk.img", DISK_BYTES)?;
+        let (disk, expected) = files::publish_random(lab.images, "disk.img", DISK_BYTES)?;
         lab.images.create(&objects::image("image", &disk.url)).await?;
         lab.grant().await?;
         let claim = lab.claim("claim", "image").await?;
-        lab.until_filled("claim", &sha256).await?;
+        lab.until_filled("claim", &expected).await?;
         let refusals = events::of(&lab.claims, &claim, "ReferenceNotGranted").await?;
         ensure!(refusals.is_empty(), "a granted claim was refused: {refusals:?}");
         Ok(())
@@ -32,7 +32,7 @@ async fn a_claim_with_a_grant_is_filled() {
 #[tokio::test]
 async fn a_claim_without_a_grant_is_refused_and_goes_on_once_it_is_given() {
     across(async |lab| {
-        let (disk, sha256) = files::publish_random(lab.images, "disk.img", DISK_BYTES)?;
+        let (disk, expected) = files::publish_random(lab.images, "disk.img", DISK_BYTES)?;
         lab.images.create(&objects::image("image", &disk.url)).await?;
         grant_to_others(lab).await?;
         let claim = lab.claim("claim", "image").await?;
@@ -51,7 +51,7 @@ async fn a_claim_without_a_grant_is_refused_and_goes_on_once_it_is_given() {
         ensure!(count.requests == 0, "a disk was fetched that nobody granted: {count:?}");
 
         lab.grant().await?;
-        lab.until_filled("claim", &sha256).await?;
+        lab.until_filled("claim", &expected).await?;
         let words = ["no-such-image", "does not exist", "waits until it is created"];
         events::warned(&lab.claims, &absent, "PopulatorDataSourceNotFound", &words, SOON).await.map(drop)
     })
