@@ -11,7 +11,7 @@ mod deploy;
 pub(crate) mod images;
 mod network;
 mod node;
-mod packages;
+pub mod packages;
 mod pki;
 mod process;
 mod services;

@@ -29,12 +29,18 @@ const PACKAGES: &[(&str, &str)] = &[
     ("zstd", "/usr/bin/zstd"),
 ];
 
-/// Installs what is missing, when root; says what to install otherwise.
+/// Installs what the cluster and the tests need.
+pub(crate) fn ensure() -> Result<()> {
+    install(PACKAGES)
+}
+
+/// Installs what is missing of `packages`, when root; says what to install otherwise. Each is a Debian package, and a
+/// file of it that shows that it is there.
 ///
 /// # Errors
 /// When something is missing and cannot be installed.
-pub(crate) fn ensure() -> Result<()> {
-    let missing = missing();
+pub fn install(packages: &[(&'static str, &str)]) -> Result<()> {
+    let missing = missing(packages);
     if missing.is_empty() {
         return Ok(());
     }
@@ -52,6 +58,6 @@ pub(crate) fn ensure() -> Result<()> {
     })
 }
 
-fn missing() -> Vec<&'static str> {
-    PACKAGES.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(name, _)| *name).collect()
+fn missing(packages: &[(&'static str, &str)]) -> Vec<&'static str> {
+    packages.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(name, _)| *name).collect()
 }

@@ -8,7 +8,7 @@ mod fault;
 mod files;
 mod handler;
 mod proxy;
-mod range;
+pub mod range;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

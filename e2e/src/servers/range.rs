@@ -2,7 +2,7 @@
 
 /// What to answer to a `Range` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Range {
+pub enum Range {
     /// The whole file, with 200.
     Whole,
     /// Bytes from the first up to and with the last, with 206.
@@ -19,7 +19,8 @@ pub(crate) enum Range {
 impl Range {
     /// Reads the header's value for a file of `length` bytes. Several ranges at once are answered with the whole file,
     /// as is what is no range at all.
-    pub(crate) fn parse(value: &str, length: u64) -> Self {
+    #[must_use]
+    pub fn parse(value: &str, length: u64) -> Self {
         let Some((first, last)) = value.strip_prefix("bytes=").and_then(|spec| spec.split_once('-')) else {
             return Self::Whole;
         };

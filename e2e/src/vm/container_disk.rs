@@ -20,20 +20,47 @@ pub struct ContainerDisk {
     pub layer: String,
 }
 
-/// Packs the disk at `disk` into a new OCI image layout at `layout`.
+/// How a layer is compressed.
+pub struct Packing {
+    /// A program and its arguments: it replaces the file that is named last.
+    command: &'static [&'static str],
+    /// What it adds to the file's name.
+    suffix: &'static str,
+    /// What is added to the media type of a tar.
+    media_type: &'static str,
+}
+
+impl Packing {
+    /// For tests: a disk image is compressed in vain or at once. Without name and time, the same disk is the same layer.
+    pub const QUICK: Self = Self { command: &["gzip", "-1", "-n"], suffix: "gz", media_type: "gzip" };
+    /// As container tools pack: at gzip's default level, in parallel, as one member.
+    pub const GZIP: Self = Self { command: &["pigz", "-6", "-n"], suffix: "gz", media_type: "gzip" };
+    /// One frame, at zstd's default level.
+    pub const ZSTD: Self = Self { command: &["zstd", "-q", "-3", "--rm"], suffix: "zst", media_type: "zstd" };
+}
+
+/// Packs the disk at `disk` into a new OCI image layout at `layout`, as quickly as can be.
 ///
 /// # Errors
 /// When a tool or the file system fails.
 pub fn pack(disk: &Path, layout: &Path) -> Result<ContainerDisk> {
+    pack_with(disk, layout, &Packing::QUICK)
+}
+
+/// As [`pack`], compressed as `packing` has it.
+///
+/// # Errors
+/// When a tool or the file system fails.
+pub fn pack_with(disk: &Path, layout: &Path, packing: &Packing) -> Result<ContainerDisk> {
     let blobs = layout.join("blobs/sha256");
     fs::create_dir_all(&blobs).with_context(|| format!("cannot create {}", blobs.display()))?;
 
     let tar = layout.join("layer.tar");
     archive(disk, &tar)?;
     let diff_id = sha256(&tar)?;
-    // Level 1: a disk image is compressed in vain or at once. Without name and time, the same disk is the same layer.
-    cmd("gzip").args(["-1", "-n"]).arg(&tar).run()?;
-    let layer = adopt(&blobs, &layout.join("layer.tar.gz"))?;
+    let (program, arguments) = packing.command.split_first().context("a packing has a program")?;
+    cmd(program).args(arguments).arg(&tar).run()?;
+    let layer = adopt(&blobs, &layout.join(format!("layer.tar.{}", packing.suffix)))?;
 
     let config = json!({
         "architecture": "amd64",
@@ -46,7 +73,7 @@ pub fn pack(disk: &Path, layout: &Path) -> Result<ContainerDisk> {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": config.descriptor("application/vnd.oci.image.config.v1+json"),
-        "layers": [layer.descriptor("application/vnd.oci.image.layer.v1.tar+gzip")],
+        "layers": [layer.descriptor(&format!("application/vnd.oci.image.layer.v1.tar+{}", packing.media_type))],
     });
     let manifest = document(&blobs, &manifest)?;
     let index = json!({

@@ -1,53 +1,37 @@
 //! `cargo xtask bench …`: what it costs, measured against what it may cost. Timings are judged here and never by tests.
 
-use anyhow::{Context as _, Result};
-use vmdisk_e2e::command::cmd;
-use vmdisk_e2e::environment::Environment;
-use vmdisk_e2e::instance::Instance;
-use vmdisk_e2e::launcher;
+mod control;
+mod data;
 
-use crate::deploy;
+use anyhow::Result;
 
-/// What is measured.
-#[derive(clap::Subcommand)]
-pub(crate) enum Command {
-    /// The controller: time to Bound, API writes, memory; fails when a target is missed
-    Control(Options),
-}
-
-/// How a bench is asked.
+/// What is measured; without a name, the data path.
 #[derive(clap::Args)]
-pub(crate) struct Options {
-    /// Print the figures as a list of JSON objects
-    #[arg(long)]
-    json: bool,
-    /// Leave the cluster up afterwards
-    #[arg(long)]
-    keep: bool,
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    data: data::Options,
 }
 
-/// Runs a bench on a cluster with the project on it, and leaves the cluster as it was found.
-pub(crate) fn run(command: &Command) -> Result<()> {
-    let (Command::Control(options), bench) = (command, "control");
-    let instance = Instance::current()?;
-    let was_up = Environment::load(&instance).is_ok();
-    launcher::up(&instance)?;
-    let measured = deploy::run().and_then(|()| measure(&instance, bench, options));
-    if was_up || options.keep {
-        return measured;
+#[derive(clap::Subcommand)]
+enum Command {
+    /// The controller: time to Bound, API writes, memory; fails when a target is missed
+    Control(control::Options),
+    /// The worker: time, memory and bytes for every kind of image; fails when a target is missed
+    Data(data::Options),
+    /// The servers that images are fetched from, in a process of their own
+    #[command(hide = true)]
+    Source(data::SourceOptions),
+}
+
+/// Runs a bench.
+pub(crate) fn run(bench: &Bench) -> Result<()> {
+    match &bench.command {
+        Some(Command::Control(options)) => control::run(options),
+        Some(Command::Data(options)) => data::run(options),
+        Some(Command::Source(options)) => data::serve(options),
+        None => data::run(&bench.data),
     }
-    // A missed target is the news, not what keeps the cluster from going.
-    measured.and(launcher::down(&instance))
-}
-
-fn measure(instance: &Instance, bench: &str, options: &Options) -> Result<()> {
-    // The dev profile is what the tests have compiled already; what is measured runs on the cluster, from a release.
-    let package = ["bench", "--quiet", "--profile", "dev", "--package", "vmdisk-e2e", "--features", "cluster"];
-    cmd("cargo")
-        .dir(instance.checkout())
-        .args(package)
-        .args(["--bench", bench])
-        .args(options.json.then_some(["--", "--json"]).into_iter().flatten())
-        .run_visibly()
-        .with_context(|| format!("the bench {bench} failed"))
 }

@@ -31,8 +31,7 @@ enum Command {
     /// Run every check, or the tests whose name contains FILTER
     Test(test::Options),
     /// Measure, and compare with the targets
-    #[command(subcommand)]
-    Bench(bench::Command),
+    Bench(bench::Bench),
     /// The servers beside the cluster, as the launcher starts them
     #[command(hide = true)]
     Serve {
@@ -49,7 +48,7 @@ fn main() -> Result<()> {
         Command::Cluster(command) => cluster::run(&command),
         Command::Deploy => deploy::run(),
         Command::Test(options) => test::run(&options),
-        Command::Bench(command) => bench::run(&command),
+        Command::Bench(bench) => bench::run(&bench),
         Command::Serve { config } => vmdisk_e2e::servers::run(&config),
         Command::Gen(options) => generate::run(&options),
     }

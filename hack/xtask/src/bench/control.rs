@@ -1,0 +1,45 @@
+//! `cargo xtask bench control`: the controller on a cluster of its own.
+
+use anyhow::{Context as _, Result};
+use vmdisk_e2e::command::cmd;
+use vmdisk_e2e::environment::Environment;
+use vmdisk_e2e::instance::Instance;
+use vmdisk_e2e::launcher;
+
+use crate::deploy;
+
+/// How a bench is asked.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Print the figures as a list of JSON objects
+    #[arg(long)]
+    json: bool,
+    /// Leave the cluster up afterwards
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs a bench on a cluster with the project on it, and leaves the cluster as it was found.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let instance = Instance::current()?;
+    let was_up = Environment::load(&instance).is_ok();
+    launcher::up(&instance)?;
+    let measured = deploy::run().and_then(|()| measure(&instance, options));
+    if was_up || options.keep {
+        return measured;
+    }
+    // A missed target is the news, not what keeps the cluster from going.
+    measured.and(launcher::down(&instance))
+}
+
+fn measure(instance: &Instance, options: &Options) -> Result<()> {
+    // The dev profile is what the tests have compiled already; what is measured runs on the cluster, from a release.
+    let package = ["bench", "--quiet", "--profile", "dev", "--package", "vmdisk-e2e", "--features", "cluster"];
+    cmd("cargo")
+        .dir(instance.checkout())
+        .args(package)
+        .args(["--bench", "control"])
+        .args(options.json.then_some(["--", "--json"]).into_iter().flatten())
+        .run_visibly()
+        .context("the bench control failed")
+}
