@@ -24,18 +24,11 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// Judges what was measured.
+    /// A figure without a reference.
     #[must_use]
-    pub fn new(
-        name: &'static str,
-        what: &'static str,
-        measured: f64,
-        unit: &'static str,
-        target: Option<f64>,
-        reference: Option<f64>,
-    ) -> Self {
+    pub fn new(name: &'static str, what: &'static str, measured: f64, unit: &'static str, target: Option<f64>) -> Self {
         let met = target.is_none_or(|target| measured <= target);
-        Self { name, what, measured, unit, target, reference, met }
+        Self { name, what, measured, unit, target, reference: None, met }
     }
 }
 

@@ -12,15 +12,11 @@ use bytes::{Buf, Bytes};
 use tokio::sync::mpsc;
 use vmdisk_wire::StageWait;
 
-/// What a stage tries to send at once: large enough that hand-overs cost nothing, small enough that what one stage
-/// wrote is still in a cache when the next one reads it.
+/// What a stage tries to send at once: large enough that hand-overs cost nothing.
 pub const CHUNK: usize = 256 * 1024;
 
-/// How many chunks a channel holds; with three channels this is 6 MiB.
+/// How many chunks a channel holds; with four channels this is 8 MiB.
 const DEPTH: usize = 8;
-
-/// Bytes in order, in the pieces that they came in: gathered for the hand-over, and never copied for it.
-pub type Batch = Vec<Bytes>;
 
 /// The neighbour is gone, before or after; it knows why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -208,18 +204,17 @@ impl Drop for Waiting {
     }
 }
 
-/// A channel of bytes as a reader.
+/// A channel of chunks as a reader.
 pub struct ChunkReader {
-    receiver: Receiver<Batch>,
+    receiver: Receiver<Bytes>,
     current: Bytes,
-    rest: std::vec::IntoIter<Bytes>,
 }
 
 impl ChunkReader {
     /// Reads what `receiver` receives.
     #[must_use]
-    pub fn new(receiver: Receiver<Batch>) -> Self {
-        Self { receiver, current: Bytes::new(), rest: Vec::new().into_iter() }
+    pub fn new(receiver: Receiver<Bytes>) -> Self {
+        Self { receiver, current: Bytes::new() }
     }
 
     /// Takes in and drops what is left, so that the stages before come to their end.
@@ -246,12 +241,8 @@ impl io::Read for ChunkReader {
 impl io::BufRead for ChunkReader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.current.is_empty() {
-            if let Some(next) = self.rest.next() {
-                self.current = next;
-                continue;
-            }
             match self.receiver.receive() {
-                Ok(Some(batch)) => self.rest = batch.into_iter(),
+                Ok(Some(chunk)) => self.current = chunk,
                 Ok(None) => return Ok(&[]),
                 Err(gone) => return Err(io::Error::new(io::ErrorKind::BrokenPipe, gone)),
             }

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::ListParams;
 use populator_crd::VMDiskSync;
+use sha2::{Digest as _, Sha256};
 
-use super::Scene;
 use super::files::{self, Published, Server};
 use super::objects::{self, Mode};
-use super::reader::{self, Contents, Expected};
+use super::{Scene, reader, until};
+use crate::cache::hex;
 use crate::servers::{Count, Fault};
 
 const SIZE: usize = 8 << 20;
@@ -26,7 +27,7 @@ pub struct Disk {
     pub published: Published,
     /// Who serves it.
     pub server: Server,
-    expected: Expected,
+    sha256: String,
 }
 
 impl Disk {
@@ -35,13 +36,15 @@ impl Disk {
     /// # Errors
     /// When they cannot be written, or the API server refuses the image.
     pub async fn publish(scene: &Scene, name: &str, fault: Fault) -> Result<Self> {
-        let (published, expected) = files::publish_random(scene, &format!("{name}.img"), SIZE)?;
+        let mut bytes = vec![0; SIZE];
+        rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes).ok().context("random bytes")?;
+        let published = files::publish(scene, &format!("{name}.img"), &bytes)?;
         let server = Server::files()?;
         if fault != Fault::default() {
             server.set(&published.path, &fault).await?;
         }
         scene.create(&objects::image(name, &published.url)).await?;
-        Ok(Self { name: name.to_owned(), published, server, expected })
+        Ok(Self { name: name.to_owned(), sha256: hex(&Sha256::digest(&bytes)), published, server })
     }
 
     /// The same disk, for a claim of another name.
@@ -58,14 +61,6 @@ impl Disk {
         self.server.count(&self.published.path).await
     }
 
-    /// A claim of any name ends Bound with the right bytes.
-    ///
-    /// # Errors
-    /// When it does not, and how.
-    pub async fn holds(&self, scene: &Scene, claim: &str, mode: Mode) -> Result<Contents> {
-        reader::holds(scene, claim, mode, &self.expected, DEADLINE).await
-    }
-
     /// The claim ends Bound with the right bytes, which were fetched as often as its sync says, and no more.
     ///
     /// # Errors
@@ -79,8 +74,11 @@ impl Disk {
     /// # Errors
     /// When it does not, and how.
     pub async fn judge_as(&self, scene: &Scene, mode: Mode) -> Result<()> {
-        self.holds(scene, &self.name, mode).await?;
-        let claim = scene.api::<PersistentVolumeClaim>().get(&self.name).await?;
+        let claims = scene.api::<PersistentVolumeClaim>();
+        let claim = until::holds(&claims, &self.name, "is bound", DEADLINE, objects::is_bound).await?;
+        let contents = reader::read(scene, &self.name, mode, SIZE as u64, DEADLINE).await?;
+        ensure!(contents.sha256 == self.sha256, "the claim holds other bytes: {contents:?}");
+        ensure!(contents.dirt == 0, "there are bytes behind the disk: {contents:?}");
         let syncs = scene.api::<VMDiskSync>().list(&ListParams::default()).await?;
         let ours: Vec<_> =
             syncs.iter().filter(|sync| Some(&sync.spec.claim.uid) == claim.metadata.uid.as_ref()).collect();

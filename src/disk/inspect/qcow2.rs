@@ -20,7 +20,7 @@ pub(super) fn inspect(view: &View<'_>) -> Result<Inspection, Stop> {
     let head = view.head(HEAD)?;
     let (header, length) = Header::parse(&head)?;
     check_extensions(view, &header, length as u64)?;
-    check_size(view, &header)?;
+    check_size(view, &head, &header)?;
     Ok(Inspection {
         format: Format::Qcow2,
         virtual_size: Some(header.virtual_size),
@@ -54,12 +54,12 @@ fn check_extensions(view: &View<'_>, header: &Header, start: u64) -> Result<(), 
 }
 
 /// The tables that the header points to lie inside the image.
-fn check_size(view: &View<'_>, header: &Header) -> Result<(), Stop> {
+fn check_size(view: &View<'_>, head: &[u8], header: &Header) -> Result<(), Stop> {
     let Some(size) = view.size() else {
         return Ok(());
     };
+    let fields = Fields { format: NAME, bytes: head };
     let end = header.l1_offset + header.l1_entries as u64 * 8;
-    let fields = Fields { format: NAME, bytes: &[] };
     fields.require_or(
         Reason::Truncated,
         end <= size,
@@ -67,5 +67,16 @@ fn check_size(view: &View<'_>, header: &Header) -> Result<(), Stop> {
         format_args!("a table up to {end:#x} in an image of {size:#x} bytes"),
         "a table inside the image",
     )?;
+    // Neither is read, but where one lies behind the end, something that came before it is missing too.
+    let snapshots = if header.snapshots == 0 { 0 } else { fields.be64(64) };
+    for (field, offset) in [("refcount_table_offset", header.refcount_table_offset), ("snapshots_offset", snapshots)] {
+        fields.require_or(
+            Reason::Truncated,
+            offset < size,
+            field,
+            format_args!("{offset:#x} in an image of {size:#x} bytes"),
+            "a table inside the image",
+        )?;
+    }
     Ok(())
 }

@@ -60,6 +60,13 @@ const SIGNATURES: &[Signature] = {
         signature("Parallels", 0, b"WithouFreSpacExt", Refused(Reason::UnsupportedFormat)),
         signature("Bochs", 0, b"Bochs Virtual HD Image", Refused(Reason::UnsupportedFormat)),
         signature("cloop", 0, b"#!/bin/sh\n#V2.0 Format\n", Refused(Reason::UnsupportedFormat)),
+        // What people pack images in, and is not unpacked here: as a raw disk it would boot nothing.
+        signature("zip archive", 0, b"PK\x03\x04", Refused(Reason::NotADisk)),
+        signature("7z archive", 0, b"7z\xbc\xaf\x27\x1c", Refused(Reason::NotADisk)),
+        signature("rar archive", 0, b"Rar!\x1a\x07", Refused(Reason::NotADisk)),
+        signature("lz4 stream", 0, b"\x04\x22\x4d\x18", Refused(Reason::NotADisk)),
+        signature("lzip stream", 0, b"LZIP\x01", Refused(Reason::NotADisk)),
+        signature("lzop stream", 0, b"\x89LZO\0\r\n\x1a\n", Refused(Reason::NotADisk)),
         signature("Git LFS pointer", 0, b"version https://git-lfs", Refused(Reason::NotADisk)),
     ]
 };
@@ -89,7 +96,7 @@ pub(super) fn detect(view: &View<'_>) -> Result<Container, Stop> {
                     "image",
                     "format",
                     one.name,
-                    "raw, qcow2, vmdk (one file), vdi, vhd or vhdx",
+                    "raw, qcow2, vmdk (one file), vdi, vhd or vhdx, as it is or in gzip, zstd, xz, bzip2 or tar",
                 )
                 .into()),
             }

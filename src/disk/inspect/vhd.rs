@@ -177,6 +177,14 @@ fn check_dynamic(view: &View<'_>, footer: &Footer) -> Result<(), Stop> {
         table,
         "a multiple of 512 behind the footer's copy",
     )?;
+    let header = footer.header_offset..footer.header_offset + LENGTH as u64;
+    fields.require_or(
+        Reason::Overlap,
+        table >= header.end || table_end.is_some_and(|end| end <= header.start),
+        "Table Offset",
+        table,
+        format_args!("a place outside of the header at {}", header.start),
+    )?;
     fields.require_or(
         Reason::Truncated,
         view.size().is_none_or(|size| table_end.is_some_and(|end| end <= size)),

@@ -262,7 +262,13 @@ impl Items {
 
     fn inspection(&self, view: &View<'_>) -> Result<Inspection, Stop> {
         let fields = Fields { format: NAME, bytes: self.file_parameters.as_ref().map_or(&[], |item| item) };
-        fields.require(self.file_parameters.is_some(), "File Parameters", "no such item", "one")?;
+        for (field, there) in [
+            ("File Parameters", self.file_parameters.is_some()),
+            ("Virtual Disk Size", self.virtual_disk_size.is_some()),
+            ("Logical Sector Size", self.logical_sector_size.is_some()),
+        ] {
+            fields.require(there, field, "no such item", "one")?;
+        }
         let block_size = fields.le32(0);
         fields.require(
             block_size.is_power_of_two() && (1 << 20..=256 << 20).contains(&block_size),

@@ -32,6 +32,9 @@ mod incompatible {
     pub(super) const KNOWN: u64 = DIRTY | CORRUPT | DATA_FILE | COMPRESSION_TYPE | EXTENDED_L2;
 }
 
+/// The autoclear bit of an image whose guest data lies raw in another file.
+const RAW_EXTERNAL_DATA: u64 = 1 << 1;
+
 mod extension {
     pub(super) const END: u32 = 0;
     pub(super) const ENCRYPTION: u32 = 0x0537_be77;
@@ -109,6 +112,7 @@ impl Header {
     /// The length of the header comes with it.
     pub(crate) fn parse(bytes: &[u8]) -> Result<(Self, usize), Refusal> {
         let fields = Fields { format: NAME, bytes };
+        check_length(&fields, VERSION_2_LENGTH)?;
         let version = fields.be32(4);
         if version == 1 {
             return Err(fields.refuse(Reason::UnsupportedFormat, "version", version, "2 or 3"));
@@ -121,6 +125,14 @@ impl Header {
 
         let features = if version == 2 { 0 } else { fields.be64(72) };
         refuse_features(&fields, features)?;
+        let autoclear = if version == 2 { 0 } else { fields.be64(88) };
+        fields.require_or(
+            Reason::DataFile,
+            autoclear & RAW_EXTERNAL_DATA == 0,
+            "autoclear_features",
+            format_args!("{autoclear:#x} (raw external data)"),
+            "no data in another file",
+        )?;
         let backing = fields.be64(8);
         if backing != 0 {
             let name = backing_name(&fields, backing);
@@ -217,21 +229,27 @@ impl Header {
             self.snapshots,
             format_args!("at most {MAX_SNAPSHOTS}"),
         )?;
+        let offset = fields.be64(64);
         if self.snapshots == 0 {
-            return Ok(());
+            return self.check_aligned(fields, "snapshots_offset", offset);
         }
-        self.check_table(fields, "snapshots_offset", fields.be64(64), 0)
+        self.check_table(fields, "snapshots_offset", offset, 0)
     }
 
-    /// A table begins at a cluster other than the header's, and its end is an offset too.
-    fn check_table(&self, fields: &Fields<'_>, field: &'static str, offset: u64, length: u64) -> Result<(), Refusal> {
+    fn check_aligned(&self, fields: &Fields<'_>, field: &'static str, offset: u64) -> Result<(), Refusal> {
         let cluster_size = self.cluster_size() as u64;
         fields.require(
             offset.is_multiple_of(cluster_size),
             field,
             format_args!("{offset:#x}"),
             format_args!("a multiple of the cluster size {cluster_size:#x}"),
-        )?;
+        )
+    }
+
+    /// A table begins at a cluster other than the header's, and its end is an offset too.
+    fn check_table(&self, fields: &Fields<'_>, field: &'static str, offset: u64, length: u64) -> Result<(), Refusal> {
+        self.check_aligned(fields, field, offset)?;
+        let cluster_size = self.cluster_size() as u64;
         fields.require_or(
             Reason::Overlap,
             offset >= cluster_size,
@@ -249,18 +267,22 @@ impl Header {
     }
 }
 
-fn header_length(fields: &Fields<'_>, version: u32, cluster_size: u64) -> Result<usize, Refusal> {
-    let least = if version == 2 { VERSION_2_LENGTH } else { VERSION_3_LENGTH };
+/// What is not there must not be read as zeros.
+fn check_length(fields: &Fields<'_>, least: usize) -> Result<(), Refusal> {
     fields.require_or(
         Reason::Truncated,
         fields.bytes.len() >= least,
         "header",
         format_args!("an image of {} bytes", fields.bytes.len()),
         format_args!("{least} bytes"),
-    )?;
+    )
+}
+
+fn header_length(fields: &Fields<'_>, version: u32, cluster_size: u64) -> Result<usize, Refusal> {
     if version == 2 {
         return Ok(VERSION_2_LENGTH);
     }
+    check_length(fields, VERSION_3_LENGTH)?;
     let length = fields.be32(100);
     fields.require(
         length.is_multiple_of(8) && (VERSION_3_LENGTH as u64..=cluster_size).contains(&u64::from(length)),

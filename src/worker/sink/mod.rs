@@ -164,20 +164,21 @@ fn to_usize(value: u64) -> usize {
 
 /// Refuses a disk whose first bytes are another format's: KubeVirt and `qemu-img resize` probe what they open.
 fn refuse_nested(beginning: &[u8]) -> Result<()> {
-    let format = match inspect_prefix(beginning, None) {
-        Ok(vmdisk_format::Verdict::Decided(found)) if found.format == vmdisk_format::Format::Raw => {
-            return Ok(());
-        }
-        Ok(vmdisk_format::Verdict::Decided(found)) => found.format.to_string(),
-        Ok(_) => "another format".to_owned(),
-        // Emptiness and the like are no danger; what matters is which signature is there.
-        Err(refusal) if refusal.format == "image" || refusal.format == "raw" => return Ok(()),
-        Err(refusal) => refusal.format.to_owned(),
+    use vmdisk_format::{Format, Reason as Cause, Verdict};
+    let what = match inspect_prefix(beginning, None) {
+        Ok(Verdict::Decided(found)) if found.format == Format::Raw => return Ok(()),
+        Ok(Verdict::Decided(found)) => format!("a {} image", found.format),
+        Ok(_) => "an image of another format".to_owned(),
+        // No reader of images would take these for one.
+        Err(refusal) if matches!(refusal.reason, Cause::Empty | Cause::NotADisk) => return Ok(()),
+        // Formats that are refused as such are no less dangerous to the next reader.
+        Err(refusal) if refusal.format == "image" => format!("an image of another format ({})", refusal.found),
+        Err(refusal) => format!("a {} image", refusal.format),
     };
     Err(Failure::new(
         Reason::NestedImage,
         format!(
-            "the disk inside the image begins like a {format} image, so whoever opens it next would take it for one; \
+            "the disk inside the image begins like {what}, so whoever opens it next would take it for one; \
              unwrap it with qemu-img convert and upload the inner image"
         ),
     ))

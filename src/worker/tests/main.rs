@@ -8,6 +8,7 @@ mod block;
 mod convert;
 mod faults;
 mod formats;
+mod hostile;
 mod http;
 mod jobs;
 mod registry;

@@ -101,6 +101,11 @@ impl Server {
         self.inner.lock().unwrap().resources.insert(path.to_owned(), resource);
     }
 
+    /// Takes away what is at `path`.
+    pub(crate) fn remove(&self, path: &str) {
+        self.inner.lock().unwrap().resources.remove(path);
+    }
+
     /// Changes what is at `path`.
     pub(crate) fn change(&self, path: &str, change: impl FnOnce(&mut Resource)) {
         change(self.inner.lock().unwrap().resources.get_mut(path).unwrap());

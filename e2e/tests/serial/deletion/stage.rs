@@ -1,5 +1,6 @@
 //! The stages of a claim, and what holds claims there.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -53,7 +54,7 @@ impl Held {
             Self { stage, scene: scene.clone(), first: None, hold: None, classes: Vec::new(), manager: None };
         match stage {
             Stage::Queued => {
-                let first = Disk::publish(scene, "first", Fault::stalling()).await?;
+                let first = Disk::publish(scene, "first", stalled()).await?;
                 scene.create(&objects::claim("first", "first", "64Mi", Mode::Filesystem)?).await?;
                 first.server.until_held(&first.published.path, SOON).await?;
                 held.first = Some(first);
@@ -61,7 +62,8 @@ impl Held {
             Stage::Provisioning => {
                 held.hold = Some(Hold::new(&Instance::current()?, &scene.namespace)?);
                 held.classes.push(Class::held(scene).await?);
-                held.classes.push(Class::create(scene, "STORAGE_CLASS_WFFC", &[("hold", &scene.namespace)]).await?);
+                let parameters = BTreeMap::from([("hold".to_owned(), scene.namespace.clone())]);
+                held.classes.push(Class::create(scene, "STORAGE_CLASS_WFFC", parameters).await?);
             }
             Stage::Filling | Stage::Rebinding => {}
         }
@@ -72,7 +74,7 @@ impl Held {
     pub(super) fn fault(&self) -> Fault {
         match self.stage {
             Stage::Queued | Stage::Provisioning => Fault::default(),
-            Stage::Filling | Stage::Rebinding => Fault::stalling(),
+            Stage::Filling | Stage::Rebinding => stalled(),
         }
     }
 
@@ -177,4 +179,9 @@ impl Held {
         ensure!(!objects::is_bound(&claim), "{} was bound, and nobody is there who binds", case.claim.name);
         case.claim.is_reserved(&self.scene.bed).await
     }
+}
+
+/// A server that stalls behind the first bytes.
+fn stalled() -> Fault {
+    Fault { hold_at: Some(1 << 20), ..Fault::default() }
 }

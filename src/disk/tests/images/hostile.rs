@@ -3,12 +3,14 @@
 use std::{collections::BTreeMap, hash::BuildHasher, io, sync::LazyLock};
 
 use proptest::prelude::*;
+use vmdisk_corpus::{Class, Expected, Layer};
 use vmdisk_format::{
-    Decoder, Details, Error, Inspection, MAX_PREFIX, Options, Reason, Sink, Verdict, decode_at, inspect_prefix,
-    inspect_reader,
+    Decoder, Details, Error, Inspection, MAX_PREFIX, Options, Reason, Refusal, Sink, Verdict, decode_at,
+    inspect_prefix, inspect_reader,
 };
 
 use crate::support::{
+    assert_same,
     qemu::{Images, qemu_img, text},
     sample_disk,
     writer::{Cluster, Plan},
@@ -39,6 +41,19 @@ impl Sink for Sectors {
     }
 }
 
+/// What only decoders find that are still to be written.
+const OPEN: [&str; 6] = [
+    "vdi-dynamic-block-",
+    "vhd-dynamic-block-",
+    "vhdx-",
+    "vmdk-sparse-grain-",
+    "vmdk-sparse-table-",
+    "vmdk-stream-grain-",
+];
+
+/// Valid, and yet too much for the QEMU of this machine.
+const QEMU_REFUSES: [&str; 1] = ["vhdx-damaged-one-region-table"];
+
 /// The disk, or why there is none.
 type Outcome = Result<BTreeMap<u64, u64>, Error>;
 
@@ -56,12 +71,17 @@ fn by_stream(inspection: &Inspection, image: &[u8], sectors: &mut Sectors) -> Ou
     Ok(std::mem::take(&mut sectors.hashes))
 }
 
-fn reason(error: &Error) -> Option<Reason> {
-    error.refusal().map(|refusal| refusal.reason)
+/// Runs an image through everything. Gives the cause of its refusal, if it is refused.
+fn run(image: &[u8]) -> Option<Reason> {
+    run_through(image).map(|refusal| refusal.reason)
 }
 
 /// Runs an image through everything. Gives the refusal, if it is one.
-fn run(image: &[u8]) -> Option<Reason> {
+fn run_through(image: &[u8]) -> Option<Refusal> {
+    let refused = |error: Error| match error {
+        Error::Refused(refusal) => Some(refusal),
+        other => panic!("no refusal: {other}"),
+    };
     let mut length = 1;
     let streamed = loop {
         let end = image.len().min(length);
@@ -76,7 +96,7 @@ fn run(image: &[u8]) -> Option<Reason> {
     };
     let inspection = match inspect_reader(&image) {
         Ok(inspection) => inspection,
-        Err(error) => return Some(reason(&error).expect("a refusal")),
+        Err(error) => return refused(error),
     };
     streamed.expect("what passes whole passes as a prefix");
     let size = inspection.virtual_size.expect("known");
@@ -94,7 +114,7 @@ fn run(image: &[u8]) -> Option<Reason> {
         | (Err(Error::NoDecoder { .. }), Err(Error::NoDecoder { .. })) => None,
         (Ok(_), Err(error)) => panic!("only the stream is refused: {error}"),
         (Err(error), Ok(_)) => panic!("only random access is refused: {error}"),
-        (Err(random), Err(_)) => Some(reason(&random).expect("a refusal")),
+        (Err(random), Err(_)) => refused(random),
     }
 }
 
@@ -151,6 +171,55 @@ static SEEDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
 fn the_seeds_pass() {
     for (index, seed) in SEEDS.iter().enumerate() {
         assert_eq!(run(seed), None, "{index}: {:?}", inspect_reader(&&seed[..]).err());
+    }
+}
+
+#[test]
+fn the_corpus_is_refused_by_the_names_of_its_fields() {
+    let mut failures = Vec::new();
+    for case in vmdisk_corpus::cases() {
+        if case.layer != Layer::Image || OPEN.iter().any(|open| case.name.starts_with(open)) {
+            continue;
+        }
+        let found = run_through(&case.bytes());
+        match (&case.expected, found) {
+            (Expected::Disk | Expected::Refused { class: Class::DoesNotFit, .. }, None) => {}
+            (Expected::Refused { class: Class::Malformed, names }, Some(refusal))
+                if refusal.to_string().contains(names) => {}
+            (_, found) => failures.push(format!("{case:?}: {found:?}")),
+        }
+    }
+    assert!(failures.is_empty(), "{}:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// A disk in memory.
+struct Memory(Vec<u8>);
+
+impl Sink for Memory {
+    fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let at = usize::try_from(offset).expect("small");
+        self.0[at..at + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+#[test]
+fn what_the_corpus_calls_a_disk_is_the_same_disk_to_qemu() {
+    let images = Images::new();
+    let disks = vmdisk_corpus::cases().into_iter().filter(|case| case.expected == Expected::Disk);
+    for case in disks.filter(|case| case.layer == Layer::Image && !QEMU_REFUSES.contains(&&*case.name)) {
+        let bytes = case.bytes();
+        let inspection = inspect_reader(&&bytes[..]).expect("a disk");
+        let expected = images.reference(inspection.format.qemu_driver(), &images.write("image", &bytes));
+        let size = usize::try_from(inspection.virtual_size.expect("known")).expect("small");
+        let mut disk = Memory(vec![0; size]);
+        match decode_at(&inspection, &Options::default(), &&bytes[..], &mut disk) {
+            Err(Error::NoDecoder { .. }) => assert_eq!(expected.len(), size, "{case:?}"),
+            outcome => {
+                outcome.expect("a disk");
+                assert_same(&disk.0, &expected, &case.name);
+            }
+        }
     }
 }
 
@@ -247,6 +316,7 @@ fn qcow2_header_fields_at_their_extremes() {
         ("incompatible: extended L2", 72, be64(16), Reason::BadHeader),
         ("incompatible: unknown", 72, be64(32), Reason::UnsupportedFeature),
         ("incompatible: unknown", 72, be64(1 << 63), Reason::UnsupportedFeature),
+        ("autoclear_features: raw data file", 88, be64(2), Reason::DataFile),
         ("refcount_order", 96, be32(7), Reason::BadHeader),
         ("header_length", 100, be32(96), Reason::BadHeader),
         ("header_length", 100, be32(105), Reason::BadHeader),
@@ -263,7 +333,7 @@ fn qcow2_header_fields_at_their_extremes() {
     for (field, offset, value) in [
         ("dirty", 72, be64(1)),
         ("compatible_features", 80, be64(u64::MAX)),
-        ("autoclear_features", 88, be64(u64::MAX)),
+        ("autoclear_features", 88, be64(u64::MAX - 2)),
         ("refcount_order", 96, be32(6)),
         ("header_length", 100, be32(104)),
         ("an unknown extension", 112, be64(0x1234_5678_0000_0009)),
