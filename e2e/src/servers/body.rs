@@ -53,14 +53,19 @@ struct State {
     source: BodyDataStream,
     /// What was read and is still to be sent.
     rest: Bytes,
-    /// Bytes that were sent.
+    /// The next byte's offset in the file.
     at: u64,
     ended: bool,
 }
 
-/// Sends `body` under the fault that the request met.
-pub(crate) fn shape(body: Body, open: Open, met: Met) -> Body {
-    let state = State { open, met, source: body.into_data_stream(), rest: Bytes::new(), at: 0, ended: false };
+/// Sends `body`, which begins at `first` in the file and ends at `end`, under the fault that the request met.
+pub(crate) fn shape(body: Body, (first, end): (u64, u64), open: Open, mut met: Met) -> Body {
+    let fault = &mut met.fault;
+    fault.hold_at = fault.hold_at.filter(|at| (first..end).contains(at));
+    // A body that begins where another was cut goes on.
+    let inside = |at: &u64| (first == 0 || first < *at) && *at < end;
+    (fault.cut_at, fault.truncate_at) = (fault.cut_at.filter(inside), fault.truncate_at.filter(inside));
+    let state = State { open, met, source: body.into_data_stream(), rest: Bytes::new(), at: first, ended: false };
     Body::from_stream(chunks(state))
 }
 

@@ -15,13 +15,13 @@ pub struct Fault {
     pub times: Option<u32>,
     /// Does not answer until the fault is released or removed.
     pub hold: bool,
-    /// Stops after so many bytes of the body until the fault is released or removed.
+    /// Stops before this offset of the file until the fault is released or removed.
     pub hold_at: Option<u64>,
-    /// Breaks the connection after so many bytes of the body.
+    /// Breaks the connection before this offset of the file; a range that begins there gets through.
     pub cut_at: Option<u64>,
-    /// Ends the body after so many bytes as if that were all, with a Content-Length to match.
+    /// Ends the body before this offset of the file as if that were all, with a Content-Length to match.
     pub truncate_at: Option<u64>,
-    /// Flips every bit of the body's byte at this offset.
+    /// Flips every bit of the file's byte at this offset.
     pub corrupt_at: Option<u64>,
     /// Answers with this status and no file.
     pub status: Option<u16>,

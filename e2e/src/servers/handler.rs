@@ -55,9 +55,10 @@ impl Server {
                 Source::Proxy(proxy) => proxy.answer(request).await,
             },
         };
-        decorate(&mut response, &met.fault);
+        let span = span(response.headers());
+        decorate(&mut response, &met.fault, span);
         self.counts.status(&open.entry, response.status().as_u16());
-        response.map(|body| shape(body, open, met))
+        response.map(|body| shape(body, span, open, met))
     }
 }
 
@@ -90,6 +91,16 @@ fn refusal(fault: &Fault, headers: &HeaderMap) -> Option<Response<Body>> {
     code.map(status)
 }
 
+/// Where an answer's body begins and ends in the file.
+fn span(headers: &HeaderMap) -> (u64, u64) {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let first = text(header::CONTENT_RANGE)
+        .and_then(|range| range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok())
+        .unwrap_or(0);
+    let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    (first, length.map_or(u64::MAX, |length| first + length))
+}
+
 /// What to ask for, when the request does not carry the right credentials.
 fn challenge(auth: &Auth, headers: &HeaderMap) -> Option<&'static str> {
     let (wanted, challenge) = match auth {
@@ -103,16 +114,13 @@ fn challenge(auth: &Auth, headers: &HeaderMap) -> Option<&'static str> {
 }
 
 /// What a fault changes about an answer's headers.
-fn decorate(response: &mut Response<Body>, fault: &Fault) {
+fn decorate(response: &mut Response<Body>, fault: &Fault, (first, last): (u64, u64)) {
     let headers = response.headers_mut();
     if let Some(after) = fault.retry_after.as_ref().and_then(|after| HeaderValue::from_str(after).ok()) {
         headers.insert(header::RETRY_AFTER, after);
     }
-    if let Some(end) = fault.truncate_at {
-        let length = headers.get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()).and_then(|l| l.parse().ok());
-        if length.is_some_and(|length: u64| length > end) {
-            headers.insert(header::CONTENT_LENGTH, end.into());
-        }
+    if let Some(end) = fault.truncate_at.filter(|end| (first..last).contains(end)) {
+        headers.insert(header::CONTENT_LENGTH, (end - first).into());
     }
     if fault.no_length {
         headers.remove(header::CONTENT_LENGTH);

@@ -14,22 +14,28 @@ use crate::judge::{Told, fails, heals, raw, warned};
 
 const SIZE: usize = 8 << 20;
 /// Behind the first bytes that say what an image is, and before its end.
-const MIDDLE: u64 = 3 << 20;
+const MIDDLE: u64 = 3 << 18;
+
+/// What a server has handed to the network when it breaks the connection, and the worker may not have got.
+const SENT_FOR_NOTHING: u64 = 1 << 20;
 
 #[tokio::test]
 async fn what_breaks_and_can_be_resumed_costs_one_attempt() {
     scenario("failures", async |scene| {
         let disk = patterned();
-        // Once; at every request; by a server that sends all again from the beginning.
+        // At the first request; at every one that comes by; by a server that sent all at first, whatever was asked.
         let once = Fault { times: Some(1), cut_at: Some(MIDDLE), ..Fault::default() };
         let always = Fault { cut_at: Some(MIDDLE), ..Fault::default() };
         let stubborn = Fault { times: Some(1), no_ranges: true, cut_at: Some(MIDDLE), ..Fault::default() };
         let faults = [("once", once), ("always", always), ("stubborn", stubborn)];
         try_join_all(faults.iter().map(|(name, fault)| served(scene, name, &disk, fault))).await?;
         try_join_all(faults.iter().map(|(name, _)| heals(scene, name, &disk))).await?;
-        for (name, requests) in [("once", 2), ("always", 3)] {
+        for (name, _) in &faults {
             let count = Server::files()?.count(&files::place(scene, &format!("{name}.img"))?.path).await?;
-            ensure!(count.log.len() == requests, "{name}: expected {requests} requests: {:?}", count.log);
+            ensure!(count.bytes <= SIZE as u64 + SENT_FOR_NOTHING, "{name}: paid more than once: {:?}", count.log);
+            let middle = format!("bytes={MIDDLE}-");
+            let resumed = |range: &Option<String>| range.as_ref().is_some_and(|range| range.starts_with(&middle));
+            ensure!(count.log.iter().any(|seen| resumed(&seen.range)), "{name}: not resumed: {:?}", count.log);
             for resumed in &count.log[1..] {
                 let named = resumed.precondition.as_ref().zip(resumed.range.as_ref());
                 ensure!(resumed.status == 206 && named.is_some(), "{name}: not resumed: {resumed:?}");
@@ -84,7 +90,8 @@ async fn bytes_that_are_not_those_expected_are_final() {
     scenario("failures", async |scene| {
         let right = sha256(&raw(1 << 20));
         let wrong = format!("sha256:{}", "0".repeat(64));
-        let short = Fault { truncate_at: Some(1 << 19), ..Fault::default() };
+        // Without ranges, nothing but the length says how much there is.
+        let short = Fault { truncate_at: Some(1 << 19), no_ranges: true, ..Fault::default() };
         let cases = [("other", &wrong, Fault::default()), ("short", &right, short)];
         try_join_all(cases.iter().map(async |(name, checksum, fault)| {
             let published = files::publish(scene, &format!("{name}.img"), &raw(1 << 20))?;

@@ -1,5 +1,7 @@
 //! How a request proves who sends it.
 
+use std::time::Instant;
+
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,9 +15,9 @@ pub trait Authorize: Send + Sync {
     /// Adds to `request` what the server wants to see; called last, when all other headers are set.
     async fn authorize(&self, request: &mut reqwest::Request) -> Result<()>;
 
-    /// The server answered 401 or 403 with these headers: whether the same request may succeed now. Called at most
-    /// once for each request.
-    async fn refused(&self, _headers: &HeaderMap) -> Result<bool> {
+    /// The server answered 401 or 403 with these headers to a request of the time `asked`: whether the same request may
+    /// succeed now. Called at most once for each request; several may be on their way, and be refused, at once.
+    async fn refused(&self, _headers: &HeaderMap, _asked: Instant) -> Result<bool> {
         Ok(false)
     }
 }

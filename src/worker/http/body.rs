@@ -1,24 +1,59 @@
-//! The bytes of an object in order, across as many connections as it takes.
+//! The bytes of an object in order, over as many connections as pay.
+//!
+//! An object that is bound to its bytes (a digest, a strong `ETag`), whose size is known and whose server knows ranges,
+//! is read range by range, so that the number of connections can change in the middle without a byte being asked for
+//! twice or thrown away:
+//!
+//! ```text
+//!              position          planned
+//!                 │                 │
+//!  ███████████████▒▒▒▒▒░░░░░░░░░░░░░·····················  size
+//!  delivered      head │ ahead, in order
+//! ```
+//!
+//! The first range is small, and the next ones grow: what turns out not to fit, or is only inspected, costs little. With
+//! one connection, the head goes straight from the socket to the reader, and the next range is asked for a little before
+//! the head ends, but not read: no round trip is waited for, nothing is held in memory, and back-pressure reaches the
+//! socket. With several ([`Parallelism`] says when), tasks fill the ranges ahead into memory, at most [`WINDOW`] of
+//! [`RANGE`] bytes; beyond that no connection is opened, so a reader that pauses (a bandwidth limit) stops them all.
+//!
+//! Everything else is one stream: a server that answers a range with all of the object (it is taken from there), an
+//! object without a strong `ETag` (two ranges of it might be of two versions).
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bytes::Bytes;
-use reqwest::Response;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use super::Object;
-use super::client::{Options, connection};
-use super::object::{Identity, refuses_ranges, total};
-use super::status::passing;
+use super::object::{Identity, Span};
+use super::parallel::Parallelism;
+use super::segment::Segment;
 use crate::failure::{Failure, Reason, Result};
 use crate::progress::Counters;
 use crate::redact::redacted;
 
-/// A connection that brought at least this much has earned a fresh budget of retries.
-const PROGRESS: u64 = 64 * 1024;
+/// The first range: the headers of every disk format, and no more than is paid for a look.
+const FIRST: u64 = 1 << 20;
 
-/// A server may ask for patience; beyond this the attempt ends and the controller waits instead.
-const MAX_PATIENCE: Duration = Duration::from_secs(30);
+/// The longest range of a single connection: one request in so many bytes costs nothing.
+const LONGEST: u64 = 16 << 20;
+
+/// So long before its end a single connection's range is followed by the next: a round trip of a fast link.
+const LEAD: u64 = 4 << 20;
+
+/// The ranges of several connections.
+const RANGE: u64 = 4 << 20;
+
+/// How many of them are in memory or on their way at most: 24 MiB.
+const WINDOW: usize = 6;
+
+/// More chunks than a range can have; the ranges themselves bound the memory.
+const CHUNKS: usize = 1 << 16;
 
 /// A stream of an object's bytes.
 pub struct Body {
@@ -26,12 +61,48 @@ pub struct Body {
     counters: Counters,
     /// The next byte to deliver.
     position: u64,
-    /// Bytes of the present answer that were delivered before: a server that ignores ranges sends all again.
-    skip: u64,
-    response: Option<Response>,
-    backoff: ExponentialBackoff,
-    /// Bytes delivered since the budget was fresh.
-    delivered: u64,
+    head: Part,
+    ahead: VecDeque<Part>,
+    /// The length of the last range that was planned, and the first byte behind it.
+    length: u64,
+    planned: u64,
+    parallelism: Parallelism,
+    throttled: Arc<AtomicBool>,
+    /// When bytes were delivered last, and how many had come in by then.
+    last_delivery: Instant,
+    fetched: u64,
+    /// The tasks of what lies ahead; they end with this value.
+    tasks: JoinSet<()>,
+}
+
+/// Where a range's bytes come from.
+enum Part {
+    /// Straight from a connection.
+    Direct(Box<Segment>),
+    /// A connection that is being made, for a [`Part::Direct`].
+    Opening(oneshot::Receiver<Result<Box<Segment>>>),
+    /// A task that reads ahead, and the offset behind the range.
+    Buffered(mpsc::Receiver<Result<Bytes>>, u64),
+}
+
+impl Part {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            match self {
+                Self::Direct(segment) => return segment.next().await,
+                Self::Buffered(chunks, _) => return chunks.recv().await.transpose(),
+                Self::Opening(opened) => {
+                    let segment = opened.await.map_err(|_| lost())??;
+                    *self = Self::Direct(segment);
+                }
+            }
+        }
+    }
+
+    /// Whether its connection is of use to nobody any more.
+    fn is_fetched(&self) -> bool {
+        matches!(self, Self::Buffered(chunks, _) if chunks.is_closed())
+    }
 }
 
 impl Body {
@@ -41,11 +112,31 @@ impl Body {
     ///
     /// The last failure when the budget of retries is used up, at once for failures that do not pass.
     pub async fn open(object: Object, from: u64, counters: Counters) -> Result<Self> {
-        let options = object.client.options();
-        let backoff = budget(options, options.retries);
-        let mut body = Self { object, counters, position: from, skip: 0, response: None, backoff, delivered: 0 };
-        body.connect().await?;
-        Ok(body)
+        let throttled = Arc::new(AtomicBool::new(false));
+        let until = object.ranges.then_some(from.saturating_add(FIRST));
+        let span = Span { from, until: object.size.map_or(until, |size| until.filter(|until| *until < size)) };
+        let mut head = Segment::new(object, span, true, counters.clone(), Arc::clone(&throttled));
+        head.connect().await?;
+        if head.until().is_some() && (head.object().identity == Identity::Unknown || head.object().size.is_none()) {
+            // Two ranges of it might be of two versions. None of this one has been read.
+            head = Segment::rest(head.object().clone(), from, counters.clone());
+            head.connect().await?;
+        }
+        let object = head.object().clone();
+        Ok(Self {
+            fetched: counters.fetched(),
+            counters,
+            position: from,
+            length: FIRST,
+            planned: head.until().or(object.size).unwrap_or(u64::MAX),
+            object,
+            head: Part::Direct(Box::new(head)),
+            ahead: VecDeque::new(),
+            parallelism: Parallelism::new(),
+            throttled,
+            last_delivery: Instant::now(),
+            tasks: JoinSet::new(),
+        })
     }
 
     /// The object, with what was learnt of it.
@@ -61,110 +152,96 @@ impl Body {
     /// [`Reason::Connection`] when a connection broke and cannot be resumed, and what [`Body::open`] fails with.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
-            let Some(response) = &mut self.response else {
-                self.connect().await?;
-                continue;
+            self.look_ahead();
+            let asked = Instant::now();
+            if let Some(chunk) = self.head.next().await? {
+                self.delivered(chunk.len() as u64, asked);
+                return Ok(Some(chunk));
+            }
+            let complete = match &self.head {
+                // A segment judges its own end, and may have taken all of the object.
+                Part::Direct(segment) if segment.until().is_none() => return Ok(None),
+                Part::Direct(_) | Part::Opening(_) => true,
+                Part::Buffered(_, until) => *until == self.position,
             };
-            let broken = match response.chunk().await {
-                Ok(Some(chunk)) => {
-                    self.counters.add_fetched(chunk.len() as u64);
-                    if let Some(chunk) = self.deliver(chunk)? {
-                        return Ok(Some(chunk));
-                    }
-                    continue;
-                }
-                Ok(None) if self.object.size.is_none_or(|size| size == self.position) => {
-                    return Ok(None);
-                }
-                Ok(None) => Failure::new(
-                    Reason::Connection,
-                    format!(
-                        "{} ended after {} of {} bytes",
-                        redacted(&self.object.url),
-                        self.position,
-                        self.object.size.unwrap_or_default()
-                    ),
-                ),
-                Err(error) => connection(&self.object.url, &error),
-            };
-            self.response = None;
-            self.pause(broken).await?;
-        }
-    }
-
-    /// Counts `chunk` and cuts off what was delivered before.
-    fn deliver(&mut self, mut chunk: Bytes) -> Result<Option<Bytes>> {
-        let repeated = self.skip.min(chunk.len() as u64);
-        self.skip -= repeated;
-        let _ = chunk.split_to(usize::try_from(repeated).unwrap_or(chunk.len()));
-        if chunk.is_empty() {
-            return Ok(None);
-        }
-        self.position += chunk.len() as u64;
-        if let Some(size) = self.object.size.filter(|size| self.position > *size) {
-            return Err(Failure::new(
-                Reason::SizeMismatch,
-                format!("{} has more than the {size} bytes expected", redacted(&self.object.url)),
-            ));
-        }
-        self.delivered += chunk.len() as u64;
-        if self.delivered >= PROGRESS {
-            self.delivered = 0;
-            let options = self.object.client.options();
-            self.backoff = budget(options, options.resumptions);
-        }
-        Ok(Some(chunk))
-    }
-
-    /// Connects, as often as the budget allows.
-    async fn connect(&mut self) -> Result<()> {
-        loop {
-            match self.object.open(self.position).await {
-                Ok(response) => {
-                    self.learn(&response);
-                    self.skip = if response.status().as_u16() == 206 { 0 } else { self.position };
-                    self.response = Some(response);
-                    return Ok(());
-                }
-                Err(failure) if passing(failure.reason) => self.pause(failure).await?,
-                Err(failure) => return Err(failure),
+            if !complete {
+                return Err(lost());
+            }
+            match self.ahead.pop_front() {
+                Some(next) => self.head = next,
+                None if self.object.size == Some(self.position) => return Ok(None),
+                // What is not planned yet is planned by the next look ahead.
+                None => self.head = self.plan(1),
             }
         }
     }
 
-    fn learn(&mut self, response: &Response) {
-        if self.object.size.is_none() {
-            self.object.size = total(response);
-        }
-        self.object.ranges &= !refuses_ranges(response.headers());
-        if self.object.identity == Identity::Unknown {
-            self.object.identity = Identity::of(response.headers());
+    fn delivered(&mut self, bytes: u64, asked: Instant) {
+        let now = Instant::now();
+        let fetched = self.counters.fetched();
+        self.position += bytes;
+        // What comes in counts, not what goes out: ranges ahead go out late and all at once.
+        self.parallelism.observe(fetched - self.fetched, now - self.last_delivery, now - asked);
+        (self.fetched, self.last_delivery) = (fetched, now);
+        if self.throttled.swap(false, Ordering::Relaxed) {
+            self.parallelism.retreat();
         }
     }
 
-    /// Waits before the next try, or gives up with `failure`.
-    async fn pause(&mut self, failure: Failure) -> Result<()> {
-        if self.position > 0 && !self.object.resumable() {
-            return Err(Failure::new(
-                failure.reason,
-                format!(
-                    "{}; it cannot be resumed, because the server gives no strong ETag or knows no ranges",
-                    failure.message
-                ),
-            ));
+    /// Asks for what will be needed soon.
+    fn look_ahead(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+        let connections = self.parallelism.connections();
+        while self.object.size.is_some_and(|size| self.planned < size) && self.wants(connections) {
+            let part = self.plan(connections);
+            self.ahead.push_back(part);
         }
-        let Some(delay) = self.backoff.next() else {
-            return Err(failure);
-        };
-        let delay = match failure.retry_after {
-            Some(wish) if wish > MAX_PATIENCE => return Err(failure),
-            Some(wish) => delay.max(wish),
-            None => delay,
-        };
-        tracing::info!(position = self.position, ?delay, cause = %failure, "trying again");
-        tokio::time::sleep(delay).await;
-        Ok(())
     }
+
+    /// Whether one more range is to be asked for.
+    fn wants(&self, connections: usize) -> bool {
+        if connections == 1 {
+            // Half of the range, for the first and shorter ones: the reader may yet find that it wants no more.
+            return self.ahead.is_empty() && self.planned - self.position <= LEAD.min(self.length / 2);
+        }
+        let busy = 1 + self.ahead.iter().filter(|part| !part.is_fetched()).count();
+        busy < connections && self.ahead.len() < WINDOW
+    }
+
+    /// Begins the next range.
+    fn plan(&mut self, connections: usize) -> Part {
+        let alone = connections == 1;
+        self.length = if alone { (self.length * 2).min(LONGEST) } else { RANGE };
+        let from = self.planned;
+        let until = (from + self.length).min(self.object.size.unwrap_or(u64::MAX));
+        self.planned = until;
+        let span = Span { from, until: Some(until) };
+        let (object, counters, throttled) = (self.object.clone(), self.counters.clone(), Arc::clone(&self.throttled));
+        let mut segment = Box::new(Segment::new(object, span, alone, counters, throttled));
+        if alone {
+            let (opened, opening) = oneshot::channel();
+            self.tasks.spawn(async move {
+                let result = segment.connect().await;
+                // Nobody receives any more when the body is gone.
+                let _ = opened.send(result.map(|()| segment));
+            });
+            return Part::Opening(opening);
+        }
+        let (to_reader, chunks) = mpsc::channel(CHUNKS);
+        self.tasks.spawn(async move {
+            while let Some(chunk) = segment.next().await.transpose() {
+                let failed = chunk.is_err();
+                if to_reader.send(chunk).await.is_err() || failed {
+                    return;
+                }
+            }
+        });
+        Part::Buffered(chunks, until)
+    }
+}
+
+fn lost() -> Failure {
+    Failure::new(Reason::Internal, "a task that fetched ahead ended without a cause")
 }
 
 /// A whole document of at most `limit` bytes, such as a manifest; not counted as image bytes.
@@ -173,43 +250,16 @@ impl Body {
 ///
 /// As [`Body::open`], and [`Reason::BadResponse`] for a longer one.
 pub async fn read_all(object: Object, limit: u64) -> Result<Vec<u8>> {
-    let mut body = Body::open(object, 0, Counters::default()).await?;
+    let mut body = Segment::rest(object, 0, Counters::default());
     let mut bytes = Vec::new();
     while let Some(chunk) = body.next().await? {
         bytes.extend_from_slice(&chunk);
         if bytes.len() as u64 > limit {
             return Err(Failure::new(
                 Reason::BadResponse,
-                format!("{} is longer than {limit} bytes", redacted(&body.object.url)),
+                format!("{} is longer than {limit} bytes", redacted(&body.object().url)),
             ));
         }
     }
     Ok(bytes)
-}
-
-/// The body of an answer of at most `limit` bytes, such as a token service's.
-///
-/// # Errors
-///
-/// [`Reason::BadResponse`] for a longer one, [`Reason::Connection`].
-pub async fn read_limited(mut response: Response, limit: usize) -> Result<Vec<u8>> {
-    let url = response.url().clone();
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| connection(&url, &error))? {
-        body.extend_from_slice(&chunk);
-        if body.len() > limit {
-            let message = format!("{} answers with more than {limit} bytes", redacted(&url));
-            return Err(Failure::new(Reason::BadResponse, message));
-        }
-    }
-    Ok(body)
-}
-
-fn budget(options: &Options, tries: usize) -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_jitter()
-        .with_min_delay(options.delays.0)
-        .with_max_delay(options.delays.1)
-        .with_max_times(tries)
-        .build()
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Response};
 use url::{Origin, Url};
@@ -16,9 +17,6 @@ use crate::redact::redacted;
 
 /// As many as browsers follow is more than any registry or bucket needs.
 const MAX_REDIRECTS: usize = 10;
-
-/// What may be on its way at once: enough for a gigabit at 30 ms.
-const HTTP2_WINDOW: u32 = 4 << 20;
 
 /// How patient a client is.
 #[derive(Debug, Clone)]
@@ -102,10 +100,8 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .connect_timeout(options.connect_timeout)
-            .read_timeout(options.idle_timeout)
-            // One stream carries all; the defaults are for many small ones.
-            .http2_initial_stream_window_size(HTTP2_WINDOW)
-            .http2_initial_connection_window_size(HTTP2_WINDOW)
+            // Several ranges at once are for what is slow for each connection; HTTP/2 would put them all on one.
+            .http1_only()
             // Our own retries count what they cost; silent ones would not.
             .retry(reqwest::retry::never())
             .dns_resolver(resolver)
@@ -157,7 +153,8 @@ impl Client {
             if at_home {
                 request.authorize.authorize(&mut hop).await?;
             }
-            let response = self.inner.execute(hop).await.map_err(|error| connection(&url, &error))?;
+            let response =
+                self.patiently(self.inner.execute(hop), &url).await?.map_err(|error| connection(&url, &error))?;
             let Some(next) = redirect(&url, &response)? else {
                 return Ok(response);
             };
@@ -168,6 +165,42 @@ impl Client {
             Reason::BadRedirect,
             format!("{} redirects more than {MAX_REDIRECTS} times", redacted(request.url)),
         ))
+    }
+
+    /// The next bytes of an answer; `None` after the last.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Connection`], also for a server that falls silent.
+    pub(super) async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>> {
+        let url = response.url().clone();
+        // Only the time in which somebody waits counts, unlike the library's own timeout: a slow reader is no silent
+        // server.
+        self.patiently(response.chunk(), &url).await?.map_err(|error| connection(&url, &error))
+    }
+
+    async fn patiently<T>(&self, wait: impl Future<Output = T>, url: &Url) -> Result<T> {
+        let patience = self.options.idle_timeout;
+        tokio::time::timeout(patience, wait)
+            .await
+            .map_err(|_| Failure::new(Reason::Connection, format!("{} sent nothing for {patience:?}", redacted(url))))
+    }
+
+    /// The body of an answer of at most `limit` bytes, such as a token service's.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::BadResponse`] for a longer one, [`Reason::Connection`].
+    pub async fn read_limited(&self, mut response: Response, limit: usize) -> Result<Vec<u8>> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunk(&mut response).await? {
+            body.extend_from_slice(&chunk);
+            if body.len() > limit {
+                let message = format!("{} answers with more than {limit} bytes", redacted(response.url()));
+                return Err(Failure::new(Reason::BadResponse, message));
+            }
+        }
+        Ok(body)
     }
 
     fn check(&self, url: &Url, implied: Option<&Origin>) -> Result<()> {

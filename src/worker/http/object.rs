@@ -1,12 +1,13 @@
 //! A thing with bytes at a URL, and what names exactly these bytes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use reqwest::Response;
 use reqwest::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_MATCH, RANGE};
 use url::{Origin, Url};
 
-use super::{Authorize, Client, Request, refusal};
+use super::{Anonymous, Authorize, Client, Request, refusal};
 use crate::failure::{Failure, Reason, Result};
 use crate::redact::redacted;
 
@@ -61,37 +62,117 @@ pub struct Object {
     pub size: Option<u64>,
     /// Whether its server may know ranges.
     pub ranges: bool,
+    /// Where a redirect to another origin led.
+    moved: Arc<Mutex<Option<Url>>>,
+}
+
+/// Which bytes of an object are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    /// The first.
+    pub(super) from: u64,
+    /// Behind the last; `None`: to the end.
+    pub(super) until: Option<u64>,
+}
+
+impl Span {
+    /// All of them.
+    const WHOLE: Self = Self { from: 0, until: None };
+
+    fn header(self) -> Option<HeaderValue> {
+        let text = match self {
+            Self::WHOLE => return None,
+            Self { from, until: None } => format!("bytes={from}-"),
+            Self { from, until: Some(until) } => format!("bytes={from}-{}", until.saturating_sub(1)),
+        };
+        HeaderValue::from_str(&text).ok()
+    }
 }
 
 impl Object {
-    /// Asks for the object from `from` on. The answer is a success: 206 from there on, or 200 with all of it.
+    /// What is at `url`, of which nothing is known yet.
+    #[must_use]
+    pub fn new(client: Client, url: Url, authorize: Arc<dyn Authorize>, implied: Origin) -> Self {
+        Self {
+            client,
+            url,
+            headers: HeaderMap::new(),
+            authorize,
+            implied,
+            identity: Identity::Unknown,
+            size: None,
+            ranges: true,
+            moved: Arc::default(),
+        }
+    }
+
+    /// Asks for the bytes of `span`. The answer is a success: 206 with them, or with the first of them, or 200 with all of
+    /// the object.
+    ///
+    /// Where a redirect led to another origin, later requests go there at once: a mirror's choice must not change between
+    /// two ranges, and the origin need not be asked for each. Such an address may expire, as presigned URLs do; then the
+    /// origin is asked for another.
     ///
     /// # Errors
     ///
     /// What the status stands for; [`Reason::SourceChanged`] when the answer is of other bytes than those known.
-    pub(super) async fn open(&self, from: u64) -> Result<Response> {
-        let mut response = self.ask(from).await?;
+    pub(super) async fn open(&self, span: Span) -> Result<Response> {
+        let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(url) = moved {
+            let answer = self.ask(span, &url, &Anonymous).await;
+            let expired = match &answer {
+                Ok(response) => matches!(response.status().as_u16(), 300..=411),
+                Err(_) => true,
+            };
+            if !expired || answer.is_err() {
+                if expired {
+                    self.forget(&url);
+                }
+                return self.judge(span, answer?).await;
+            }
+            tracing::info!("the address that a redirect led to is not good any more; asking for another");
+            self.forget(&url);
+        }
+        let asked = Instant::now();
+        let mut response = self.ask(span, &self.url, self.authorize.as_ref()).await?;
         // Only the object's own server may ask for other credentials: what a redirect led to might name a token service
         // of its choice and be sent the password (CVE-2020-15157).
         if matches!(response.status().as_u16(), 301 | 400 | 401 | 403)
             && response.url().origin() == self.url.origin()
-            && self.authorize.refused(response.headers()).await?
+            && self.authorize.refused(response.headers(), asked).await?
         {
-            response = self.ask(from).await?;
+            response = self.ask(span, &self.url, self.authorize.as_ref()).await?;
         }
+        // An empty object has no range that could be asked for (RFC 9110, section 15.5.17).
+        if response.status().as_u16() == 416 && span.from == 0 && span != Span::WHOLE {
+            response = self.ask(Span::WHOLE, &self.url, self.authorize.as_ref()).await?;
+        }
+        if response.status().is_success() && response.url().origin() != self.url.origin() {
+            *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Some(response.url().clone());
+        }
+        self.judge(span, response).await
+    }
+
+    async fn judge(&self, span: Span, response: Response) -> Result<Response> {
         if !matches!(response.status().as_u16(), 200 | 206) {
             return Err(refusal(&self.url, response).await);
         }
-        self.check(from, &response)?;
+        self.check(span, &response)?;
         Ok(response)
     }
 
-    async fn ask(&self, from: u64) -> Result<Response> {
-        let mut request = Request::get(&self.url, self.authorize.as_ref()).implied(&self.implied);
+    /// Takes `url` for gone, unless another request has already found a new one.
+    fn forget(&self, url: &Url) {
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        if moved.as_ref() == Some(url) {
+            *moved = None;
+        }
+    }
+
+    async fn ask(&self, span: Span, url: &Url, authorize: &dyn Authorize) -> Result<Response> {
+        let mut request = Request::get(url, authorize).implied(&self.implied);
         request.headers.clone_from(&self.headers);
-        if from > 0
-            && let Ok(range) = HeaderValue::from_str(&format!("bytes={from}-"))
-        {
+        if let Some(range) = span.header() {
             request.headers.insert(RANGE, range);
         }
         if let Some(Ok(tag)) = self.identity.tag().map(HeaderValue::from_str) {
@@ -101,7 +182,7 @@ impl Object {
     }
 
     /// Whether the answer is of the bytes that are known.
-    fn check(&self, from: u64, response: &Response) -> Result<()> {
+    fn check(&self, span: Span, response: &Response) -> Result<()> {
         let changed = |what: String| {
             Failure::new(Reason::SourceChanged, format!("{} changed while it was read: {what}", redacted(&self.url)))
         };
@@ -123,10 +204,19 @@ impl Object {
             }
             return Err(changed(format!("it had {known} bytes and has {found}")));
         }
-        if response.status().as_u16() == 206 && content_range(response.headers()).map(|range| range.0) != Some(from) {
+        let within = |range: ContentRange| {
+            range.first == span.from && range.end > range.first && span.until.is_none_or(|until| range.end <= until)
+        };
+        if response.status().as_u16() == 206 && !content_range(response.headers()).is_some_and(within) {
+            let found = response.headers().get(CONTENT_RANGE);
             return Err(Failure::new(
                 Reason::BadResponse,
-                format!("{} answered with another range than the one asked for", redacted(&self.url)),
+                format!(
+                    "{} answered with the range {} instead of the {} asked for",
+                    redacted(&self.url),
+                    found.map_or("of no Content-Range".into(), |range| String::from_utf8_lossy(range.as_bytes())),
+                    span.header().as_ref().and_then(|range| range.to_str().ok()).unwrap_or("whole"),
+                ),
             ));
         }
         Ok(())
@@ -142,17 +232,31 @@ impl Object {
 /// How many bytes the whole object has, by what the answer says.
 pub(super) fn total(response: &Response) -> Option<u64> {
     if response.status().as_u16() == 206 {
-        return content_range(response.headers())?.1;
+        return content_range(response.headers())?.total;
     }
     response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// First byte and total length of `Content-Range: bytes 5-9/10`.
-fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+/// Behind the last byte of the part that an answer holds.
+pub(super) fn end_of(headers: &HeaderMap) -> Option<u64> {
+    Some(content_range(headers)?.end)
+}
+
+/// `Content-Range: bytes 5-9/10` (RFC 9110, section 14.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ContentRange {
+    first: u64,
+    /// Behind the last.
+    end: u64,
+    total: Option<u64>,
+}
+
+fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
     let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, _) = range.split_once('-')?;
-    Some((first.trim().parse().ok()?, total.trim().parse().ok()))
+    let (first, last) = range.split_once('-')?;
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    Some(ContentRange { first: number(first)?, end: number(last)?.checked_add(1)?, total: number(total) })
 }
 
 /// Whether the server said that it knows no ranges.

@@ -13,6 +13,9 @@ use crate::redact::redacted;
 /// More of an error document than this is not read.
 const MAX_DETAIL: usize = 4096;
 
+/// How long an error document is waited for.
+const DETAIL_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The failure that an answer other than success stands for, with what its body says of the cause.
 pub async fn refusal(url: &Url, mut response: Response) -> Failure {
     let status = response.status();
@@ -20,12 +23,13 @@ pub async fn refusal(url: &Url, mut response: Response) -> Failure {
     let region = response.headers().get("x-amz-bucket-region").and_then(|value| value.to_str().ok());
     let region = region.map_or(String::new(), |region| format!("; the bucket lies in the region {region}"));
     let mut body = Vec::new();
-    while body.len() < MAX_DETAIL {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            _ => break,
+    let read = async {
+        while let (true, Ok(Some(chunk))) = (body.len() < MAX_DETAIL, response.chunk().await) {
+            body.extend_from_slice(&chunk);
         }
-    }
+    };
+    // The status says enough; a detail that does not come is done without.
+    let _ = tokio::time::timeout(DETAIL_PATIENCE, read).await;
     body.truncate(MAX_DETAIL);
     let reason = reason(status, &String::from_utf8_lossy(&body));
     let detail = detail(&String::from_utf8_lossy(&body)).map_or(String::new(), |text| format!(" ({text})"));

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use reqwest::header::HeaderMap;
 use url::Url;
 use vmdisk_wire::Source as Spec;
 
@@ -21,17 +20,10 @@ pub(super) struct SingleObject {
 impl SingleObject {
     /// The object at `url`, with the credentials for it.
     pub(super) fn new(spec: &Spec, client: &Client, url: Url, authorize: Arc<dyn Authorize>) -> Result<Self> {
-        let object = Object {
-            client: client.clone(),
-            implied: url.origin(),
-            url,
-            headers: HeaderMap::new(),
-            authorize,
-            // Sent as If-Match, so that a pinned attempt gets the same bytes or none.
-            identity: spec.pinned.clone().map_or(Identity::Unknown, Identity::Tag),
-            size: None,
-            ranges: true,
-        };
+        let origin = url.origin();
+        let mut object = Object::new(client.clone(), url, authorize, origin);
+        // Sent as If-Match, so that a pinned attempt gets the same bytes or none.
+        object.identity = spec.pinned.clone().map_or(Identity::Unknown, Identity::Tag);
         let expectations = checksum(spec)?.into_iter().collect();
         Ok(Self { blob: Blob { object, expectations, not_the_disk: None }, path: spec.path.clone() })
     }

@@ -1,5 +1,6 @@
-//! Connections that break, objects that change, servers that know no ranges.
+//! Connections that break, objects that change, servers that know no ranges: the worker as a whole.
 
+use axum::http::header::ACCEPT_RANGES;
 use vmdisk_wire::ExitClass;
 
 use crate::server::{Fault, Resource, Server};
@@ -15,17 +16,19 @@ fn resource(disk: &[u8], etag: Option<&str>, faults: Vec<Fault>) -> Resource {
 fn a_broken_connection_goes_on_where_it_stopped() {
     let (bench, server) = (Bench::new(), Server::start());
     let disk = patterned(SIZE);
-    server.put("/d", resource(&disk, Some("\"a\""), vec![Fault::Cut(1_000_000), Fault::Cut(2_000_001), Fault::Cut(0)]));
+    let faults = vec![Fault::Cut(1_000_000), Fault::Cut(3_000_001), Fault::Cut(3_000_001)];
+    server.put("/d", resource(&disk, Some("\"a\""), faults));
     let run = bench.fetch(&server.url("/d"), &[]).done();
     assert_disk(&bench.output(), &disk);
     assert_eq!(run.report.bytes_fetched, SIZE as u64, "no byte is paid twice");
     let seen = server.seen("/d");
-    assert_eq!(seen.len(), 4);
-    assert_eq!((seen[0].header("range"), seen[0].header("if-match")), ("", ""));
+    assert_eq!((seen[0].header("range"), seen[0].header("if-match")), ("bytes=0-1048575", ""));
     for later in &seen[1..] {
         assert_eq!(later.header("if-match"), "\"a\"");
-        assert!(later.header("range").starts_with("bytes="), "{later:?}");
     }
+    let ranges: Vec<&str> = seen.iter().map(|seen| seen.header("range")).collect();
+    assert!(ranges.contains(&"bytes=1000000-1048575"), "{ranges:?}");
+    assert_eq!(ranges.iter().filter(|range| **range == "bytes=3000001-3145727").count(), 2, "{ranges:?}");
 }
 
 #[test]
@@ -33,14 +36,16 @@ fn without_a_strong_etag_what_broke_is_not_patched_together() {
     for etag in [None, Some("W/\"a\"")] {
         let (bench, server) = (Bench::new(), Server::start());
         let disk = patterned(SIZE);
-        server.put("/d", resource(&disk, etag, vec![Fault::Cut(1_000_000)]));
+        server.put("/d", resource(&disk, etag, vec![Fault::Cut(2_000_000)]));
         let run = bench.fetch(&server.url("/d"), &[]);
         run.failed(ExitClass::Transient, "Connection", "no strong ETag");
-        assert_eq!(server.seen("/d").len(), 1);
+        let ranges: Vec<String> = server.seen("/d").iter().map(|seen| seen.header("range").to_owned()).collect();
+        assert_eq!(ranges, ["bytes=0-1048575", ""], "one stream, as soon as the headers have told");
         // Nothing was consumed yet: then it simply starts again.
         server.put("/d", resource(&disk, etag, vec![Fault::Cut(0)]));
-        bench.fetch(&server.url("/d"), &[]).done();
+        let run = bench.fetch(&server.url("/d"), &[]).done();
         assert_disk(&bench.output(), &disk);
+        assert_eq!(run.report.bytes_fetched, SIZE as u64, "what only the headers were read of is not paid");
     }
 }
 
@@ -63,19 +68,24 @@ fn a_new_etag_after_a_break_ends_the_attempt() {
 
 #[test]
 fn a_server_that_ignores_ranges_sends_all_again_and_the_disk_is_right() {
-    let (bench, server) = (Bench::new(), Server::start());
-    let disk = patterned(SIZE);
-    let mut stubborn = resource(&disk, Some("\"a\""), vec![Fault::Cut(3_000_000)]);
-    stubborn.ignores_ranges = true;
-    server.put("/d", stubborn.clone());
-    let run = bench.fetch(&server.url("/d"), &[]).done();
-    assert_disk(&bench.output(), &disk);
-    assert!(run.report.bytes_fetched > SIZE as u64, "what was paid is told");
-    // One that says so beforehand is not asked.
-    stubborn.faults = [Fault::Cut(3_000_000)].into();
-    stubborn.headers = vec![(axum::http::header::ACCEPT_RANGES, "none".into())];
-    server.put("/d", stubborn);
-    bench.fetch(&server.url("/d"), &[]).failed(ExitClass::Transient, "Connection", "knows no ranges");
+    for headers in [Vec::new(), vec![(ACCEPT_RANGES, "none".into())]] {
+        let (bench, server) = (Bench::new(), Server::start());
+        let disk = patterned(SIZE);
+        let mut stubborn = resource(&disk, Some("\"a\""), vec![Fault::Cut(3_000_000)]);
+        stubborn.ignores_ranges = true;
+        stubborn.headers = headers;
+        server.put("/d", stubborn.clone());
+        let run = bench.fetch(&server.url("/d"), &[]).done();
+        assert_disk(&bench.output(), &disk);
+        assert_eq!(run.report.bytes_fetched, SIZE as u64 + 3_000_000, "what was paid again is told");
+        assert!(run.stderr.contains("knows no ranges"), "{}", run.stderr);
+        assert_eq!(server.seen("/d").len(), 2, "one stream, and one more");
+        // Once more than the whole image is too much for one attempt.
+        stubborn.faults = vec![Fault::Cut(6_000_000); 3].into();
+        server.put("/d", stubborn);
+        let run = bench.fetch(&server.url("/d"), &[]).failed(ExitClass::Transient, "Connection", "twice over");
+        assert!(run.report.bytes_fetched < 2 * SIZE as u64, "{}", run.report.bytes_fetched);
+    }
 }
 
 #[test]

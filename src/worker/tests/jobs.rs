@@ -265,10 +265,10 @@ fn a_worker_that_is_told_to_stop_says_so_and_can_go_on() {
     let last = lines
         .map_while(Result::ok)
         .filter_map(|line| vmdisk_wire::Progress::parse(&line))
-        .find(|progress| progress.bytes_fetched >= 80 << 20)
+        .find(|progress| progress.percent == Some(80))
         .expect("progress on stdout");
     assert_eq!(last.stage, vmdisk_wire::Stage::Fetching);
-    assert_eq!(last.percent, Some(80));
+    assert!(last.bytes_fetched >= 80 << 20);
     let id = rustix::process::Pid::from_child(&worker);
     rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
     assert_eq!(worker.wait().unwrap().code(), Some(10));
@@ -355,7 +355,8 @@ fn a_server_that_falls_silent_is_left_and_asked_again() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(vmdisk_worker::work::run(&work, &counters, &findings)).unwrap();
     assert_disk(&disk_of(&bench), &disk);
-    assert_eq!(server.seen("/d").len(), 2);
+    let resumed = server.seen("/d").iter().any(|seen| seen.header("range").starts_with("bytes=1000000-"));
+    assert!(resumed, "{:?}", server.seen("/d"));
     assert_eq!(counters.fetched(), disk.len() as u64);
 }
 

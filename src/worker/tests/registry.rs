@@ -315,7 +315,8 @@ fn a_layer_that_breaks_goes_on_by_its_digest_alone() {
     let run = bench.fetch(&registry.url(":1"), &[]).done();
     assert_disk(&bench.output(), &disk);
     assert_eq!(Some(run.report.bytes_fetched), blob["size"].as_u64());
-    assert_eq!(registry.server.seen(&path)[1].header("range"), "bytes=900001-");
+    let resumed = registry.server.seen(&path).iter().any(|seen| seen.header("range") == "bytes=900001-1048575");
+    assert!(resumed, "{:?}", registry.server.seen(&path));
 }
 
 #[test]

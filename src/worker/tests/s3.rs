@@ -30,7 +30,6 @@ fn a_path_style_url_is_signed_and_resumed() {
     assert_eq!(run.report.bytes_fetched, SIZE as u64);
     assert_eq!(run.report.source.digest.as_deref(), Some("\"multipart-3\""));
     let seen = server.seen(path);
-    assert_eq!(seen.len(), 2);
     for seen in &seen {
         let authorization = seen.header("authorization");
         assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=AKID/"), "{authorization}");
@@ -38,7 +37,8 @@ fn a_path_style_url_is_signed_and_resumed() {
         assert!(authorization.contains("SignedHeaders=host;x-amz-content-sha256;x-amz-date"), "{authorization}");
         assert!(!format!("{seen:?}").contains("SECRET"));
     }
-    assert_eq!((seen[1].header("range"), seen[1].header("if-match")), ("bytes=1000000-", "\"multipart-3\""));
+    let resumed = seen.iter().find(|seen| seen.header("range") == "bytes=1000000-1048575").unwrap();
+    assert_eq!(resumed.header("if-match"), "\"multipart-3\"");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -26,28 +28,51 @@ pub(crate) struct Resource {
     pub(crate) ignores_ranges: bool,
     /// Whether the length is left out.
     pub(crate) chunked: bool,
+    /// Ranges are answered with at most so many bytes.
+    pub(crate) most: Option<usize>,
+    /// How fast each answer comes.
+    pub(crate) bytes_per_second: Option<u32>,
     /// The value that `Authorization` must have, and the challenge for those who lack it.
     pub(crate) authorization: Option<(String, String)>,
-    /// What happens to the next requests, one each; without faults left, all goes well.
+    /// What goes wrong, one after the other: the first waits for a request that it can happen to.
     pub(crate) faults: VecDeque<Fault>,
 }
 
-/// What goes wrong with one request.
+/// What goes wrong with one request. Offsets are those of the resource: a fault happens to the first answer that holds
+/// its offset, however the resource is cut into ranges.
 #[derive(Clone)]
 pub(crate) enum Fault {
-    /// The connection breaks after so many bytes of the answer.
+    /// The connection breaks before this offset.
     Cut(usize),
     /// The answer is this, with these headers and this body.
     Answer(u16, Vec<(&'static str, String)>, String),
-    /// The connection stays, and nothing comes any more after so many bytes of the answer.
+    /// As [`Fault::Answer`], to the first request that begins at this offset or behind it.
+    AnswerFrom(usize, u16, Vec<(&'static str, String)>),
+    /// The connection stays, and nothing comes any more from this offset on.
     Stall(usize),
+    /// The answer says nothing of its length and ends before this offset as if that were all.
+    Short(usize),
+    /// The answer to what begins at this offset or behind it is of another range, so much further on.
+    Shift(usize, usize),
     /// As [`Fault::Cut`], and afterwards the resource is another, with another tag.
     CutAndReplace(usize, Bytes, String),
+}
+
+impl Fault {
+    /// Whether it happens to a request for these bytes.
+    fn hits(&self, span: &Range<usize>) -> bool {
+        match self {
+            Self::Answer(..) => true,
+            Self::AnswerFrom(from, ..) | Self::Shift(from, _) => span.start >= *from,
+            Self::Cut(at) | Self::Stall(at) | Self::Short(at) | Self::CutAndReplace(at, ..) => span.contains(at),
+        }
+    }
 }
 
 /// A request as it came.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
+    pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
@@ -64,6 +89,9 @@ impl Seen {
 struct Inner {
     resources: HashMap<String, Resource>,
     seen: Vec<Seen>,
+    /// Answers on their way, and the most at once.
+    open: usize,
+    most_open: usize,
 }
 
 /// The server; it goes with the value.
@@ -127,18 +155,50 @@ impl Server {
         self.address.to_string()
     }
 
-    /// The requests so far for `path`.
+    /// The requests so far for the bytes at `path`.
     pub(crate) fn seen(&self, path: &str) -> Vec<Seen> {
-        self.inner.lock().unwrap().seen.iter().filter(|seen| seen.path == path).cloned().collect()
+        let inner = self.inner.lock().unwrap();
+        inner.seen.iter().filter(|seen| seen.path == path && seen.method != Method::HEAD).cloned().collect()
     }
+
+    /// How many answers were on their way at once.
+    pub(crate) fn most_open(&self) -> usize {
+        self.inner.lock().unwrap().most_open
+    }
+}
+
+/// An answer that is on its way.
+struct Open(Arc<Mutex<Inner>>);
+
+impl Open {
+    fn new(inner: &Arc<Mutex<Inner>>) -> Self {
+        let mut locked = inner.lock().unwrap();
+        locked.open += 1;
+        locked.most_open = locked.most_open.max(locked.open);
+        Self(Arc::clone(inner))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().open -= 1;
+    }
+}
+
+/// The bytes that a `Range` header asks for; `None` for what is not understood.
+fn range(value: &str, total: usize) -> Option<Range<usize>> {
+    let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
+    let end = if last.is_empty() { total } else { last.parse::<usize>().ok()?.checked_add(1)?.min(total) };
+    Some(first.parse().ok()?..end)
 }
 
 async fn serve(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let headers = request.headers().clone();
-    let (mut resource, fault) = {
+    let (resource, fault, mut span) = {
         let mut inner = inner.lock().unwrap();
         inner.seen.push(Seen {
+            method: request.method().clone(),
             path: path.clone(),
             query: request.uri().query().unwrap_or_default().to_owned(),
             headers: headers.clone(),
@@ -146,18 +206,28 @@ async fn serve(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Resp
         let Some(resource) = inner.resources.get_mut(&path) else {
             return StatusCode::NOT_FOUND.into_response();
         };
-        let fault = resource.faults.pop_front();
+        let total = resource.body.len();
+        let wanted = headers.get("range").and_then(|value| range(value.to_str().ok()?, total));
+        let span = wanted.filter(|_| !resource.ignores_ranges).unwrap_or(0..total);
+        // A HEAD has no bytes that could go wrong.
+        let hit = *request.method() != Method::HEAD && resource.faults.front().is_some_and(|fault| fault.hits(&span));
+        let fault = if hit { resource.faults.pop_front() } else { None };
         let now = resource.clone();
         if let Some(Fault::CutAndReplace(_, body, etag)) = &fault {
             resource.body = body.clone();
             resource.etag = Some(etag.clone());
         }
-        (now, fault)
+        (now, fault, span)
     };
-    if let Some(Fault::Answer(status, headers, body)) = fault {
-        let mut response = (StatusCode::from_u16(status).unwrap(), body).into_response();
+    let answer = match &fault {
+        Some(Fault::Answer(status, headers, body)) => Some((*status, headers, body.as_str())),
+        Some(Fault::AnswerFrom(_, status, headers)) => Some((*status, headers, "")),
+        _ => None,
+    };
+    if let Some((status, headers, body)) = answer {
+        let mut response = (StatusCode::from_u16(status).unwrap(), body.to_owned()).into_response();
         for (name, value) in headers {
-            response.headers_mut().append(name, value.parse().unwrap());
+            response.headers_mut().append(*name, value.parse().unwrap());
         }
         return response;
     }
@@ -174,28 +244,31 @@ async fn serve(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Resp
         return StatusCode::PRECONDITION_FAILED.into_response();
     }
     let total = resource.body.len();
-    let from = text("range")
-        .filter(|_| !resource.ignores_ranges)
-        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
-    if from.is_some_and(|from| from >= total) {
+    let partial = text("range").is_some() && !resource.ignores_ranges;
+    if partial && span.start >= total {
         return StatusCode::RANGE_NOT_SATISFIABLE.into_response();
     }
-    let body = resource.body.split_off(from.unwrap_or(0));
-    let length = body.len();
-    let mut response = match fault {
-        Some(Fault::Cut(after) | Fault::CutAndReplace(after, ..)) => {
-            Response::new(cut(body.slice(..after.min(length))))
-        }
-        Some(Fault::Stall(after)) => {
+    if let Some(most) = resource.most.filter(|_| partial) {
+        span.end = span.end.min(span.start + most);
+    }
+    if let Some(Fault::Shift(_, by)) = &fault {
+        span = (span.start + by).min(total - 1)..(span.end + by).min(total);
+    }
+    let until = |at: usize| resource.body.slice(span.start..at);
+    let open = Open::new(&inner);
+    let mut response = match &fault {
+        Some(Fault::Cut(at) | Fault::CutAndReplace(at, ..)) => Response::new(cut(until(*at), open)),
+        Some(Fault::Stall(at)) => {
             let silence = futures::stream::pending();
-            Response::new(Body::from_stream(pieces(body.slice(..after.min(length))).chain(silence)))
+            Response::new(Body::from_stream(pieces(until(*at), open, None).chain(silence)))
         }
+        Some(Fault::Short(at)) => Response::new(Body::from_stream(pieces(until(*at), open, None))),
         _ if *request.method() == Method::HEAD => Response::new(Body::empty()),
-        _ => Response::new(Body::from_stream(pieces(body))),
+        _ => Response::new(Body::from_stream(pieces(until(span.end), open, resource.bytes_per_second))),
     };
     let answer = response.headers_mut();
-    if !resource.chunked {
-        answer.insert("content-length", length.into());
+    if !resource.chunked && !matches!(fault, Some(Fault::Short(_))) {
+        answer.insert("content-length", span.len().into());
     }
     if let Some(etag) = &resource.etag {
         answer.insert("etag", etag.parse().unwrap());
@@ -203,27 +276,35 @@ async fn serve(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Resp
     for (name, value) in &resource.headers {
         answer.insert(name, value.parse().unwrap());
     }
-    if let Some(from) = from {
-        answer.insert("content-range", format!("bytes {from}-{}/{total}", total - 1).parse().unwrap());
+    if partial {
+        answer.insert("content-range", format!("bytes {}-{}/{total}", span.start, span.end - 1).parse().unwrap());
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
     response
 }
 
-/// The bytes in pieces that fall on no boundary.
-fn pieces(body: Bytes) -> impl futures::Stream<Item = Result<Bytes, Infallible>> + Send {
+/// The bytes in pieces that fall on no boundary, no faster than `rate` bytes a second.
+fn pieces(
+    body: Bytes,
+    open: Open,
+    rate: Option<u32>,
+) -> impl futures::Stream<Item = Result<Bytes, Infallible>> + Send + use<> {
     const PIECE: usize = 65_521;
-    futures::stream::unfold(body, |mut rest| async move {
-        (!rest.is_empty()).then(|| {
-            let piece = rest.split_to(PIECE.min(rest.len()));
-            (Ok(piece), rest)
-        })
+    futures::stream::unfold((body, open), move |(mut rest, open)| async move {
+        if rest.is_empty() {
+            return None;
+        }
+        let piece = rest.split_to(PIECE.min(rest.len()));
+        if let Some(rate) = rate {
+            tokio::time::sleep(Duration::from_secs(1) * u32::try_from(piece.len()).unwrap() / rate).await;
+        }
+        Some((Ok(piece), (rest, open)))
     })
 }
 
 /// A body that breaks: the connection is reset, whatever its length was to be.
-fn cut(body: Bytes) -> Body {
-    let whole = pieces(body).map(|piece| Ok(piece.unwrap()));
+fn cut(body: Bytes, open: Open) -> Body {
+    let whole = pieces(body, open, None).map(|piece| Ok(piece.unwrap()));
     let broken = futures::stream::once(async {
         // Flushed first, so that the bytes before the break do arrive.
         tokio::task::yield_now().await;

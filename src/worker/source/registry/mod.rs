@@ -12,7 +12,7 @@ mod token;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, HeaderValue};
 use url::Url;
 use vmdisk_wire::Source as Spec;
 
@@ -69,16 +69,7 @@ impl RegistrySource {
             .api
             .join(&format!("{kind}/{name}"))
             .map_err(|error| Failure::new(Reason::InvalidUrl, format!("{name} is no name: {error}")))?;
-        Ok(Object {
-            client: self.client.clone(),
-            url,
-            headers: HeaderMap::new(),
-            authorize: Arc::clone(&self.authorize),
-            implied: self.api.origin(),
-            identity: Identity::Unknown,
-            size: None,
-            ranges: true,
-        })
+        Ok(Object::new(self.client.clone(), url, Arc::clone(&self.authorize), self.api.origin()))
     }
 
     /// A manifest by tag or digest, with the digest of what came.

@@ -2,6 +2,7 @@
 //! a token service, the service gives a token for the repository, the request is repeated with it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use reqwest::Method;
@@ -11,7 +12,7 @@ use url::{Origin, Url, form_urlencoded};
 
 use super::credentials::Credentials;
 use crate::failure::{Failure, Reason, Result};
-use crate::http::{Anonymous, Authorize, Basic, Client, Request, read_limited, refusal};
+use crate::http::{Anonymous, Authorize, Basic, Client, Request, refusal};
 
 /// Tokens are a few kilobytes.
 const MAX_TOKEN: usize = 1 << 20;
@@ -22,8 +23,10 @@ pub(super) struct RegistryAuth {
     origin: Origin,
     scope: String,
     credentials: Credentials,
-    /// What the registry wants to see, since it said so.
-    header: Mutex<Option<HeaderValue>>,
+    /// What the registry wants to see, since it said so, and when that was.
+    header: Mutex<(Option<HeaderValue>, Instant)>,
+    /// Held while a token is asked for: requests that are refused at once need one token between them.
+    asking: tokio::sync::Mutex<()>,
 }
 
 /// What `WWW-Authenticate` asks for.
@@ -52,7 +55,8 @@ impl RegistryAuth {
             origin: api.origin(),
             scope: format!("repository:{repository}:pull"),
             credentials,
-            header: Mutex::new(header),
+            header: Mutex::new((header, Instant::now())),
+            asking: tokio::sync::Mutex::default(),
         })
     }
 
@@ -98,7 +102,7 @@ impl RegistryAuth {
         if !response.status().is_success() {
             return Err(refusal(&url, response).await);
         }
-        let body = read_limited(response, MAX_TOKEN).await?;
+        let body = self.client.read_limited(response, MAX_TOKEN).await?;
         let answer: Answer = serde_json::from_slice(&body).map_err(|_| bad("answers with something else"))?;
         bearer(if answer.token.is_empty() { &answer.access_token } else { &answer.token })
     }
@@ -107,14 +111,18 @@ impl RegistryAuth {
 #[async_trait]
 impl Authorize for RegistryAuth {
     async fn authorize(&self, request: &mut reqwest::Request) -> Result<()> {
-        let header = self.header.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let header = self.header.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
         if let Some(header) = header {
             request.headers_mut().insert(AUTHORIZATION, header);
         }
         Ok(())
     }
 
-    async fn refused(&self, headers: &HeaderMap) -> Result<bool> {
+    async fn refused(&self, headers: &HeaderMap, asked: Instant) -> Result<bool> {
+        let _asking = self.asking.lock().await;
+        if self.header.lock().unwrap_or_else(PoisonError::into_inner).1 > asked {
+            return Ok(true);
+        }
         let challenge =
             headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).find_map(parse_challenge);
         let header = match (challenge, &self.credentials) {
@@ -128,8 +136,8 @@ impl Authorize for RegistryAuth {
             (Some(Challenge::Basic), _) => return Ok(false),
         };
         let mut known = self.header.lock().unwrap_or_else(PoisonError::into_inner);
-        let other = known.as_ref() != Some(&header);
-        *known = Some(header);
+        let other = known.0.as_ref() != Some(&header);
+        *known = (Some(header), Instant::now());
         Ok(other)
     }
 }

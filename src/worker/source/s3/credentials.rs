@@ -12,7 +12,7 @@ use url::{Url, form_urlencoded};
 
 use super::Settings;
 use crate::failure::{Failure, Reason, Result};
-use crate::http::{Anonymous, Client, Request, element, read_limited, refusal};
+use crate::http::{Anonymous, Client, Request, element, refusal};
 use crate::source::Secret;
 
 const ACCESS_KEY: [&str; 2] = ["accessKeyId", "AWS_ACCESS_KEY_ID"];
@@ -129,7 +129,7 @@ impl WebIdentity {
         if !response.status().is_success() {
             return Err(refusal(&self.endpoint, response).await);
         }
-        let body = read_limited(response, MAX_ANSWER).await?;
+        let body = self.client.read_limited(response, MAX_ANSWER).await?;
         parse(&String::from_utf8_lossy(&body))
     }
 }

@@ -3,6 +3,7 @@
 mod credentials;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use object_store::aws::AwsAuthorizer;
@@ -158,7 +159,7 @@ impl Authorize for Signed {
     }
 
     /// S3 names the bucket's region when the signature is for another one.
-    async fn refused(&self, headers: &HeaderMap) -> Result<bool> {
+    async fn refused(&self, headers: &HeaderMap, _asked: Instant) -> Result<bool> {
         let Some(region) = headers.get("x-amz-bucket-region").and_then(|value| value.to_str().ok()) else {
             return Ok(false);
         };
