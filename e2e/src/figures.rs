@@ -24,11 +24,18 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// A figure without a reference.
+    /// Judges what was measured.
     #[must_use]
-    pub fn new(name: &'static str, what: &'static str, measured: f64, unit: &'static str, target: Option<f64>) -> Self {
+    pub fn new(
+        name: &'static str,
+        what: &'static str,
+        measured: f64,
+        unit: &'static str,
+        target: Option<f64>,
+        reference: Option<f64>,
+    ) -> Self {
         let met = target.is_none_or(|target| measured <= target);
-        Self { name, what, measured, unit, target, reference: None, met }
+        Self { name, what, measured, unit, target, reference, met }
     }
 }
 

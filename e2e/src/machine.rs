@@ -18,7 +18,6 @@ use crate::launcher::container_processes;
 /// # Errors
 /// When the container has no process on this machine.
 pub fn signal_container(instance: &Instance, id: &str, signal: Signal) -> Result<usize> {
-    let id = id.rsplit("//").next().unwrap_or(id);
     let processes = container_processes(instance, id)?;
     ensure!(!processes.is_empty(), "the container {id} has no processes");
     for pid in &processes {

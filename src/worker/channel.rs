@@ -12,11 +12,15 @@ use bytes::{Buf, Bytes};
 use tokio::sync::mpsc;
 use vmdisk_wire::StageWait;
 
-/// What a stage tries to send at once: large enough that hand-overs cost nothing.
+/// What a stage tries to send at once: large enough that hand-overs cost nothing, small enough that what one stage
+/// wrote is still in a cache when the next one reads it.
 pub const CHUNK: usize = 256 * 1024;
 
-/// How many chunks a channel holds; with four channels this is 8 MiB.
+/// How many chunks a channel holds; with three channels this is 6 MiB.
 const DEPTH: usize = 8;
+
+/// Bytes in order, in the pieces that they came in: gathered for the hand-over, and never copied for it.
+pub type Batch = Vec<Bytes>;
 
 /// The neighbour is gone, before or after; it knows why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -204,17 +208,18 @@ impl Drop for Waiting {
     }
 }
 
-/// A channel of chunks as a reader.
+/// A channel of bytes as a reader.
 pub struct ChunkReader {
-    receiver: Receiver<Bytes>,
+    receiver: Receiver<Batch>,
     current: Bytes,
+    rest: std::vec::IntoIter<Bytes>,
 }
 
 impl ChunkReader {
     /// Reads what `receiver` receives.
     #[must_use]
-    pub fn new(receiver: Receiver<Bytes>) -> Self {
-        Self { receiver, current: Bytes::new() }
+    pub fn new(receiver: Receiver<Batch>) -> Self {
+        Self { receiver, current: Bytes::new(), rest: Vec::new().into_iter() }
     }
 
     /// Takes in and drops what is left, so that the stages before come to their end.
@@ -241,8 +246,12 @@ impl io::Read for ChunkReader {
 impl io::BufRead for ChunkReader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.current.is_empty() {
+            if let Some(next) = self.rest.next() {
+                self.current = next;
+                continue;
+            }
             match self.receiver.receive() {
-                Ok(Some(chunk)) => self.current = chunk,
+                Ok(Some(batch)) => self.rest = batch.into_iter(),
                 Ok(None) => return Ok(&[]),
                 Err(gone) => return Err(io::Error::new(io::ErrorKind::BrokenPipe, gone)),
             }

@@ -13,18 +13,25 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::pin::pin;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 
-use crate::channel::{CHUNK, ChunkReader, NeighbourGone, Receiver, Sender, channel};
+use crate::channel::{Batch, CHUNK, ChunkReader, NeighbourGone, Receiver, Sender, channel};
 use crate::digest::Verifier;
 use crate::failure::{Failure, Reason, Result};
 use crate::http::Body;
 use crate::progress::Counters;
 use crate::unpack::{Length, Piece, Rules, StageError, Unpacked, unpack};
+
+/// How long bytes are gathered for one hand-over while the source is silent.
+const LINGER: Duration = Duration::from_millis(5);
+
+/// A source that sends byte by byte makes batches small, not lists long.
+const MAX_PIECES: usize = 64;
 
 /// What flows in: first what is on this machine, then what the source sends.
 pub struct Feed {
@@ -74,7 +81,7 @@ pub async fn run<T: Send + 'static>(
 }
 
 /// The bytes, from the target as far as they are there, then from the source.
-async fn fetch(feed: Feed, sender: Sender<Bytes>, counters: &Counters) -> Result<(), StageError> {
+async fn fetch(feed: Feed, sender: Sender<Batch>, counters: &Counters) -> Result<(), StageError> {
     let Feed { kept, body, bytes_per_second } = feed;
     if let Some((file, length)) = kept {
         replay(file, length, &sender, counters).await?;
@@ -83,32 +90,64 @@ async fn fetch(feed: Feed, sender: Sender<Bytes>, counters: &Counters) -> Result
         return Ok(sender.end_async().await?);
     };
     let mut pace = Pace::new(bytes_per_second);
-    let mut chunk = BytesMut::with_capacity(CHUNK);
+    let mut batch = Gathered::default();
     loop {
         let received = {
             let _waiting = counters.clocks().fetch.input();
+            let mut next = pin!(body.next());
             tokio::select! {
-                received = body.next() => received?,
+                biased;
+                received = &mut next => received?,
                 () = sender.closed() => return Err(NeighbourGone.into()),
+                // What is there must not wait for what is not: the stages after this one may need no more to decide.
+                () = tokio::time::sleep(LINGER), if !batch.pieces.is_empty() => {
+                    sender.send_async(batch.take()).await?;
+                    tokio::select! {
+                        received = next => received?,
+                        () = sender.closed() => return Err(NeighbourGone.into()),
+                    }
+                }
             }
         };
         let Some(received) = received else { break };
         counters.advance(received.len() as u64);
         pace.after(received.len() as u64).await;
-        chunk.extend_from_slice(&received);
-        if chunk.len() >= CHUNK {
-            sender.send_async(chunk.split().freeze()).await?;
-            chunk.reserve(CHUNK);
+        batch.add(received);
+        if batch.is_full() {
+            sender.send_async(batch.take()).await?;
         }
     }
-    if !chunk.is_empty() {
-        sender.send_async(chunk.freeze()).await?;
+    if !batch.pieces.is_empty() {
+        sender.send_async(batch.take()).await?;
     }
     Ok(sender.end_async().await?)
 }
 
+/// What has come and not been sent on.
+#[derive(Default)]
+struct Gathered {
+    pieces: Batch,
+    bytes: usize,
+}
+
+impl Gathered {
+    fn add(&mut self, piece: Bytes) {
+        self.bytes += piece.len();
+        self.pieces.push(piece);
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= CHUNK || self.pieces.len() >= MAX_PIECES
+    }
+
+    fn take(&mut self) -> Batch {
+        self.bytes = 0;
+        std::mem::take(&mut self.pieces)
+    }
+}
+
 /// Sends what is on this machine, so that it is hashed and inspected as if it came now.
-async fn replay(file: File, length: u64, sender: &Sender<Bytes>, counters: &Counters) -> Result<(), StageError> {
+async fn replay(file: File, length: u64, sender: &Sender<Batch>, counters: &Counters) -> Result<(), StageError> {
     let mut file = Some(file);
     let mut offset = 0;
     while let Some(open) = file.take().filter(|_| offset < length) {
@@ -122,17 +161,19 @@ async fn replay(file: File, length: u64, sender: &Sender<Bytes>, counters: &Coun
         })?;
         offset += chunk.len() as u64;
         counters.advance(chunk.len() as u64);
-        sender.send_async(chunk.into()).await?;
+        sender.send_async(vec![chunk.into()]).await?;
         file = Some(open);
     }
     Ok(())
 }
 
 /// Every byte as it came from the source, hashed; the end only when the digests hold.
-fn hash(mut fetched: Receiver<Bytes>, mut verifier: Verifier, sender: &Sender<Bytes>) -> Result<(), StageError> {
-    while let Some(chunk) = fetched.receive()? {
-        verifier.update(&chunk);
-        sender.send(chunk)?;
+fn hash(mut fetched: Receiver<Batch>, mut verifier: Verifier, sender: &Sender<Batch>) -> Result<(), StageError> {
+    while let Some(batch) = fetched.receive()? {
+        for piece in &batch {
+            verifier.update(piece);
+        }
+        sender.send(batch)?;
     }
     Ok(verifier.finish()?)
 }

@@ -60,30 +60,22 @@ async fn measured(scene: &Scene) -> Result<Vec<Figure>> {
     say(&format!("  all bound after {:.2} s", burst.last_bound.as_secs_f64()));
 
     let bound: Vec<f64> = singles.iter().map(|round| round.last_bound.as_secs_f64()).collect();
+    let single_bound = figures::median(&bound).context("nothing was measured")?;
     let most = |count: fn(&Round) -> f64| singles.iter().map(count).fold(0.0, f64::max);
     #[expect(clippy::cast_precision_loss, reason = "KiB of a process")]
-    let peak = operator::leader_memory(client).await?.peak as f64 / 1024.0;
+    let peak = operator::leader_peak_memory(client).await? as f64 / 1024.0;
     let single_writes = most(Round::writes_per_claim);
     let single_events = most(Round::events_per_claim);
     let (burst_bound, burst_writes) = (burst.last_bound.as_secs_f64(), burst.writes_per_claim());
-    let rows = [
-        ("single_bound_s", "one claim: Bound, median of 10", median(&bound)?, "s", Some(2.5), Some(3.4)),
-        ("single_writes", "one claim: API writes, most of 10", single_writes, "", Some(10.0), Some(16.0)),
-        ("single_events", "one claim: events, most of 10", single_events, "", Some(1.0), None),
-        ("burst_bound_s", "30 claims at once: the last Bound", burst_bound, "s", Some(20.0), Some(37.0)),
-        ("burst_writes", "30 claims at once: API writes each", burst_writes, "", None, Some(10.0)),
-        ("peak_rss_mib", "leader: peak resident memory", peak, "MiB", Some(32.0), Some(44.0)),
-    ];
-    Ok(rows
-        .map(|(name, what, measured, unit, target, reference)| Figure {
-            reference,
-            ..Figure::new(name, what, measured, unit, target)
-        })
-        .to_vec())
-}
-
-fn median(measured: &[f64]) -> Result<f64> {
-    figures::median(measured).context("nothing was measured")
+    let figure = Figure::new;
+    Ok(vec![
+        figure("single_bound_s", "one claim: Bound, median of 10", single_bound, "s", Some(2.5), Some(3.4)),
+        figure("single_writes", "one claim: API writes, most of 10", single_writes, "", Some(10.0), Some(16.0)),
+        figure("single_events", "one claim: events, most of 10", single_events, "", Some(1.0), None),
+        figure("burst_bound_s", "30 claims at once: the last Bound", burst_bound, "s", Some(20.0), Some(37.0)),
+        figure("burst_writes", "30 claims at once: API writes each", burst_writes, "", None, Some(10.0)),
+        figure("peak_rss_mib", "leader: peak resident memory", peak, "MiB", Some(32.0), Some(44.0)),
+    ])
 }
 
 fn say_out(text: &str) -> Result<()> {

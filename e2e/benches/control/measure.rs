@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::TryStreamExt as _;
 use futures::future::try_join_all;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, ResourceExt as _, api::ListParams};
+use kube::{Api, ResourceExt as _};
 use populator_crd::VMDiskImage;
+use populator_crd::names::CLAIM_UID_LABEL;
 use vmdisk_e2e::testing::objects::{self, Mode, is_bound};
+use vmdisk_e2e::testing::traces::primes_and_workers;
 use vmdisk_e2e::testing::writes::Writes;
 use vmdisk_e2e::testing::{Scene, audit, events, files, until};
 
@@ -112,11 +114,8 @@ async fn all_bound(
 
 /// Waits until primes and workers are gone.
 async fn nothing_of_ours(scene: &Scene) -> Result<()> {
-    let ours = ListParams::default().labels("pelotech.ot/claim-uid");
     until::probed("primes and workers are gone", LONG, async || {
-        let claims = scene.api::<PersistentVolumeClaim>().list(&ours).await?;
-        let pods = scene.api::<Pod>().list(&ours).await?;
-        Ok((claims.items.is_empty() && pods.items.is_empty()).then_some(()))
+        Ok(primes_and_workers(scene, CLAIM_UID_LABEL).await?.is_empty().then_some(()))
     })
     .await
 }

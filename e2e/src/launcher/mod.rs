@@ -93,11 +93,13 @@ pub fn tools(instance: &Instance) -> Result<PathBuf> {
     tools::ensure(instance.checkout())
 }
 
-/// The processes of a container, by the id that its runtime gave it; none when there is no such container.
+/// The processes of a container, by its `containerID` in the pod's status; none when there is no such container.
 ///
 /// # Errors
 /// When cgroups cannot be read.
 pub fn container_processes(instance: &Instance, id: &str) -> Result<Vec<Pid>> {
+    // The runtime's name comes first: containerd://…
+    let id = id.rsplit("//").next().unwrap_or(id);
     Ok(Cgroup::of(instance)?.container(id))
 }
 

@@ -43,6 +43,14 @@ pub struct Fault {
     pub bytes_per_second: Option<u64>,
 }
 
+impl Fault {
+    /// Stalls behind the first bytes: a worker has begun, and does not end before the fault is released or removed.
+    #[must_use]
+    pub fn stalling() -> Self {
+        Self { hold_at: Some(1 << 20), ..Self::default() }
+    }
+}
+
 /// Credentials that a path asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,7 +1,5 @@
 //! A class of storage of a test's own.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
@@ -21,11 +19,12 @@ impl Class {
     ///
     /// # Errors
     /// When the API server refuses it.
-    pub async fn create(scene: &Scene, like: &str, parameters: BTreeMap<String, String>) -> Result<Self> {
+    pub async fn create(scene: &Scene, like: &str, parameters: &[(&str, &str)]) -> Result<Self> {
+        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         let api = Api::<StorageClass>::all(scene.bed.client.clone());
         let class = StorageClass {
             metadata: ObjectMeta { generate_name: Some(format!("{}-", scene.namespace)), ..ObjectMeta::default() },
-            parameters: Some(parameters),
+            parameters: Some(parameters.iter().map(own).collect()),
             ..api.get(&bed::variable(like)?).await?
         };
         let name = api.create(&PostParams::default(), &class).await?.name_any();
@@ -37,8 +36,7 @@ impl Class {
     /// # Errors
     /// When the API server refuses it.
     pub async fn immediate(scene: &Scene, parameters: &[(&str, &str)]) -> Result<Self> {
-        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-        Self::create(scene, "STORAGE_CLASS_IMMEDIATE", parameters.iter().map(own).collect()).await
+        Self::create(scene, "STORAGE_CLASS_IMMEDIATE", parameters).await
     }
 
     /// Creates a class whose volumes wait for the hold that is named after the test's namespace.

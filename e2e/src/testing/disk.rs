@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::ListParams;
 use populator_crd::VMDiskSync;
-use sha2::{Digest as _, Sha256};
 
+use super::Scene;
 use super::files::{self, Published, Server};
 use super::objects::{self, Mode};
-use super::{Scene, reader, until};
-use crate::cache::hex;
+use super::reader::{self, Contents, Expected};
 use crate::servers::{Count, Fault};
 
 const SIZE: usize = 8 << 20;
@@ -27,7 +26,7 @@ pub struct Disk {
     pub published: Published,
     /// Who serves it.
     pub server: Server,
-    sha256: String,
+    expected: Expected,
 }
 
 impl Disk {
@@ -36,15 +35,13 @@ impl Disk {
     /// # Errors
     /// When they cannot be written, or the API server refuses the image.
     pub async fn publish(scene: &Scene, name: &str, fault: Fault) -> Result<Self> {
-        let mut bytes = vec![0; SIZE];
-        rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes).ok().context("random bytes")?;
-        let published = files::publish(scene, &format!("{name}.img"), &bytes)?;
+        let (published, expected) = files::publish_random(scene, &format!("{name}.img"), SIZE)?;
         let server = Server::files()?;
         if fault != Fault::default() {
             server.set(&published.path, &fault).await?;
         }
         scene.create(&objects::image(name, &published.url)).await?;
-        Ok(Self { name: name.to_owned(), sha256: hex(&Sha256::digest(&bytes)), published, server })
+        Ok(Self { name: name.to_owned(), published, server, expected })
     }
 
     /// The same disk, for a claim of another name.
@@ -61,6 +58,14 @@ impl Disk {
         self.server.count(&self.published.path).await
     }
 
+    /// A claim of any name ends Bound with the right bytes.
+    ///
+    /// # Errors
+    /// When it does not, and how.
+    pub async fn holds(&self, scene: &Scene, claim: &str, mode: Mode) -> Result<Contents> {
+        reader::holds(scene, claim, mode, &self.expected, DEADLINE).await
+    }
+
     /// The claim ends Bound with the right bytes, which were fetched as often as its sync says, and no more.
     ///
     /// # Errors
@@ -74,11 +79,8 @@ impl Disk {
     /// # Errors
     /// When it does not, and how.
     pub async fn judge_as(&self, scene: &Scene, mode: Mode) -> Result<()> {
-        let claims = scene.api::<PersistentVolumeClaim>();
-        let claim = until::holds(&claims, &self.name, "is bound", DEADLINE, objects::is_bound).await?;
-        let contents = reader::read(scene, &self.name, mode, SIZE as u64, DEADLINE).await?;
-        ensure!(contents.sha256 == self.sha256, "the claim holds other bytes: {contents:?}");
-        ensure!(contents.dirt == 0, "there are bytes behind the disk: {contents:?}");
+        self.holds(scene, &self.name, mode).await?;
+        let claim = scene.api::<PersistentVolumeClaim>().get(&self.name).await?;
         let syncs = scene.api::<VMDiskSync>().list(&ListParams::default()).await?;
         let ours: Vec<_> =
             syncs.iter().filter(|sync| Some(&sync.spec.claim.uid) == claim.metadata.uid.as_ref()).collect();

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use sha2::{Digest as _, Sha256};
 
+use super::reader::Expected;
 use super::{Scene, bed, until};
-use crate::cache::hex;
 use crate::servers::{Count, Fault};
 
 /// The control endpoint of one of the servers.
@@ -133,14 +132,14 @@ pub fn publish(scene: &Scene, name: &str, contents: &[u8]) -> Result<Published> 
     Ok(published)
 }
 
-/// Publishes random bytes, which look like no disk format; gives their SHA-256 beside it.
+/// Publishes random bytes, which look like no disk format; gives beside it what a claim must hold.
 ///
 /// # Errors
 /// When they cannot be written.
-pub fn publish_random(scene: &Scene, name: &str, bytes: usize) -> Result<(Published, String)> {
+pub fn publish_random(scene: &Scene, name: &str, bytes: usize) -> Result<(Published, Expected)> {
     let mut contents = vec![0; bytes];
     rustls::crypto::ring::default_provider().secure_random.fill(&mut contents).ok().context("no random bytes")?;
-    Ok((publish(scene, name, &contents)?, hex(&Sha256::digest(&contents))))
+    Ok((publish(scene, name, &contents)?, Expected::of(&contents)))
 }
 
 /// Publishes a file by copying it.

@@ -8,8 +8,9 @@
 //!   disk      one that the test serves, and the judge of the claim that it ends in
 //!   consumer  uses a claim from a pod, on a node that the test chooses or the scheduler
 //!   events    what a claim was told
+//!   syncs     the record of how a claim is filled
 //!   until     waits for a condition on one object, by watch, with a deadline
-//!   reader    reads a claim from a pod: digest of the disk, zeros behind it
+//!   reader    finds a disk in a claim from a pod: its bytes, and zeros behind it
 //!   files     publishes files on the HTTP server, sets faults, reads the accounts
 //!   s3        puts objects on the S3 server
 //!   traces    what there is for a claim, on the cluster and on the machine; and that nothing of it is left
@@ -35,6 +36,7 @@ pub mod policy;
 pub mod reader;
 pub mod s3;
 pub mod scene;
+pub mod syncs;
 pub mod tape;
 pub mod traces;
 pub mod until;

@@ -91,30 +91,17 @@ fn status(pod: &Pod) -> Result<ContainerStatus> {
     statuses.and_then(|statuses| statuses.first()).cloned().context("the controller's pod has a container")
 }
 
-/// The memory of the leader's process, in KiB, as the kernel counts it (`proc_pid_status(5)`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
-    /// `VmRSS`: in use now.
-    pub resident: u64,
-    /// `VmHWM`: the most there ever was.
-    pub peak: u64,
-}
-
-/// The memory of the leader's process.
+/// The most memory that the leader's process ever had, in KiB: `VmHWM` of `proc_pid_status(5)`.
 ///
 /// # Errors
 /// When nobody leads, or its process cannot be read.
-pub async fn leader_memory(client: &Client) -> Result<Memory> {
+pub async fn leader_peak_memory(client: &Client) -> Result<u64> {
     let leader = leader(client).await?;
     let id = status(&pods(client).get(&leader).await?)?.container_id.context("the leader's container runs")?;
-    let id = id.rsplit("//").next().unwrap_or(&id);
-    let process = *container_processes(&Instance::current()?, id)?.first().context("the leader has a process")?;
+    let process = *container_processes(&Instance::current()?, &id)?.first().context("the leader has a process")?;
     let file = format!("/proc/{}/status", process.as_raw_nonzero());
     let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        let value = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok());
-        value.with_context(|| format!("{file} has no {name}"))
-    };
-    Ok(Memory { resident: field("VmRSS:")?, peak: field("VmHWM:")? })
+    let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.and_then(|value| value.trim().trim_end_matches("kB").trim().parse().ok());
+    peak.with_context(|| format!("{file} has no VmHWM"))
 }

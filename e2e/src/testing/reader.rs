@@ -4,12 +4,31 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{DeleteParams, LogParams};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
-use super::objects::Mode;
+use super::objects::{Mode, is_bound};
 use super::{Scene, bed, until};
+use crate::cache::hex;
+
+/// A disk, as it must be found in a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Its length.
+    pub bytes: u64,
+    /// SHA-256 of exactly these bytes.
+    pub sha256: String,
+}
+
+impl Expected {
+    /// What must be found of this disk.
+    #[must_use]
+    pub fn of(disk: &[u8]) -> Self {
+        Self { bytes: disk.len() as u64, sha256: hex(&Sha256::digest(disk)) }
+    }
+}
 
 /// What a claim holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,11 +64,20 @@ echo "sha256 $(head -c "$DISK_BYTES" "$DISK" | sha256sum | cut -d' ' -f1)"
 echo "dirt $(tail -c +"$((DISK_BYTES + 1))" "$DISK" | tr -d '\0' | wc -c)"
 "#;
 
-/// Reads a claim in a pod of the test's namespace.
+/// Waits until a claim is bound and reads it, in a pod of the test's namespace: it holds the disk, and nothing but zeros
+/// behind it. The deadline is that of each step.
 ///
 /// # Errors
-/// When the pod cannot run or read within the deadline.
-pub async fn read(scene: &Scene, claim: &str, mode: Mode, disk_bytes: u64, deadline: Duration) -> Result<Contents> {
+/// When it is not bound, holds anything else, or cannot be read.
+pub async fn holds(scene: &Scene, claim: &str, mode: Mode, disk: &Expected, deadline: Duration) -> Result<Contents> {
+    until::holds(&scene.api::<PersistentVolumeClaim>(), claim, "is bound", deadline, is_bound).await?;
+    let contents = read(scene, claim, mode, disk.bytes, deadline).await?;
+    ensure!(contents.sha256 == disk.sha256, "claim {claim} holds other bytes than {disk:?}: {contents:?}");
+    ensure!(contents.dirt == 0, "claim {claim} has bytes behind the disk: {contents:?}");
+    Ok(contents)
+}
+
+async fn read(scene: &Scene, claim: &str, mode: Mode, disk_bytes: u64, deadline: Duration) -> Result<Contents> {
     let pod = scene.create(&reader_pod(claim, mode, disk_bytes)?).await?;
     let name = pod.metadata.name.context("the API server names what it creates")?;
     let api = scene.api::<Pod>();

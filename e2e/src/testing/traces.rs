@@ -126,6 +126,17 @@ impl Remembered {
     }
 }
 
+/// The names of primes and workers in the test's namespace, of a populator by its label with the claim's UID.
+///
+/// # Errors
+/// When the API server cannot be read.
+pub async fn primes_and_workers(scene: &Scene, label: &str) -> Result<Vec<String>> {
+    let labelled = ListParams::default().labels(label);
+    let primes = scene.api::<PersistentVolumeClaim>().list_metadata(&labelled).await?;
+    let workers = scene.api::<Pod>().list_metadata(&labelled).await?;
+    Ok(primes.iter().map(ResourceExt::name_any).chain(workers.iter().map(ResourceExt::name_any)).collect())
+}
+
 fn claim_of(volume: &PersistentVolume) -> Option<&ObjectReference> {
     volume.spec.as_ref()?.claim_ref.as_ref()
 }

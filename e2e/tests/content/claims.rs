@@ -5,13 +5,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::Api;
 use populator_crd::v1alpha1::LastFailure;
 use populator_crd::{VMDiskImage, VMDiskSync, names};
 use vmdisk_e2e::testing::objects::{self, Mode, is_bound};
-use vmdisk_e2e::testing::{Scene, reader, until};
-
-use crate::disk::Expected;
+use vmdisk_e2e::testing::reader::{self, Expected};
+use vmdisk_e2e::testing::{Scene, until};
 
 /// A table of claims goes through a gate of four, beside other tests.
 const DEADLINE: Duration = Duration::from_mins(6);
@@ -54,11 +52,7 @@ pub(crate) async fn fill(scene: &Scene, rows: Vec<Row>) -> Result<()> {
 }
 
 async fn judge(scene: &Scene, claim: &str, mode: Mode, expected: &Expected) -> Result<()> {
-    let claims: Api<PersistentVolumeClaim> = scene.api();
-    until::holds(&claims, claim, "is bound", DEADLINE, is_bound).await?;
-    let found = reader::read(scene, claim, mode, expected.bytes, DEADLINE).await?;
-    ensure!(found.sha256 == expected.sha256, "its first {} bytes are wrong: {found:?}", expected.bytes);
-    ensure!(found.dirt == 0, "{} bytes behind the disk are not zero", found.dirt);
+    let found = reader::holds(scene, claim, mode, expected, DEADLINE).await?;
     match mode {
         Mode::Filesystem => {
             ensure!(found.files == ["disk.img"], "there is more than the disk: {:?}", found.files);

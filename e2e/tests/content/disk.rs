@@ -5,9 +5,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use sha2::{Digest as _, Sha256};
-use vmdisk_e2e::cache::hex;
 use vmdisk_e2e::command::cmd;
+use vmdisk_e2e::testing::reader::Expected;
 
 /// The disk's size: whole sectors and no rounder, where the format can have it so.
 const SIZE: u64 = (9 << 20) + 512 * 7;
@@ -60,23 +59,7 @@ pub(crate) const FORMS: &[Form] = &[
     wrapped("qcow2-xz", "qcow2", "xz", "xz"),
 ];
 
-/// What a claim must hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Expected {
-    /// The disk's size by qemu-img.
-    pub(crate) bytes: u64,
-    /// Of exactly these bytes.
-    pub(crate) sha256: String,
-}
-
-impl Expected {
-    /// An empty disk.
-    pub(crate) fn zeros(bytes: u64) -> Result<Self> {
-        Ok(Self { bytes, sha256: hex(&Sha256::digest(vec![0; usize::try_from(bytes)?])) })
-    }
-}
-
-/// An image file, and what it holds.
+/// An image file, and what it holds by qemu-img.
 pub(crate) struct Image {
     pub(crate) file: PathBuf,
     pub(crate) expected: Expected,
@@ -95,7 +78,7 @@ pub(crate) fn make(directory: &Path, form: Form, seed: u64) -> Result<Image> {
     let source = fs::read(&raw).with_context(|| format!("cannot read {}", raw.display()))?;
     // Some formats round the size up; what they hold is the disk all the same.
     ensure!(disk.starts_with(&source), "qemu-img does not read back what it wrote as {}", form.name);
-    let expected = Expected { bytes: disk.len() as u64, sha256: hex(&Sha256::digest(&disk)) };
+    let expected = Expected::of(&disk);
 
     let file = match form.wrapping {
         None => image,

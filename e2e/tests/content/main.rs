@@ -54,7 +54,7 @@ async fn every_source_fills_devices() {
 async fn every_source(scene: &Scene, modes: &'static [Mode]) -> Result<()> {
     let work = tempfile::tempdir()?;
     sources::prepare(scene).await?;
-    let (spec, expected) = sources::blank()?;
+    let (spec, expected) = sources::blank();
     let mut rows = vec![Row { image: VMDiskImage::new("blank", spec), expected, modes }];
     for (form, seed) in [QCOW2, RAW_GZ].into_iter().zip(100..) {
         let image = disk::make(work.path(), form, seed)?;

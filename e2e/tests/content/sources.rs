@@ -8,9 +8,10 @@ use populator_crd::VMDiskImageSpec;
 use populator_crd::v1alpha1::SourceType;
 use serde_json::json;
 use vmdisk_e2e::testing::objects::{self, CA_CONFIG_MAP};
+use vmdisk_e2e::testing::reader::Expected;
 use vmdisk_e2e::testing::{Scene, bed, files, s3};
 
-use crate::disk::{Expected, Image};
+use crate::disk::Image;
 use crate::registry::Repository;
 
 /// Of all tests: an object's key begins with the namespace.
@@ -39,13 +40,13 @@ pub(crate) async fn prepare(scene: &Scene) -> Result<()> {
 }
 
 /// An empty disk, and what it holds.
-pub(crate) fn blank() -> Result<(VMDiskImageSpec, Expected)> {
+pub(crate) fn blank() -> (VMDiskImageSpec, Expected) {
     let spec = VMDiskImageSpec {
         source_type: Some(SourceType::Blank),
         disk_size: Some(Quantity("32Mi".to_owned())),
         ..VMDiskImageSpec::default()
     };
-    Ok((spec, Expected::zeros(32 << 20)?))
+    (spec, Expected::of(&vec![0; 32 << 20]))
 }
 
 /// Puts an image wherever there is a place for it; gives each place's name, and how it is written.

@@ -45,7 +45,7 @@ async fn made_again_while_the_volume_is_provisioned() {
 async fn made_again_while_the_worker_fills() {
     scenario("again", async |scene| {
         let class = bed::variable("STORAGE_CLASS_IMMEDIATE")?;
-        let stalled = Disk::publish(scene, "first", stalled()).await?;
+        let stalled = Disk::publish(scene, "first", Fault::stalling()).await?;
         let first = create(scene, "first", &class).await?;
         stalled.server.until_held(&stalled.published.path, SOON).await?;
         let former = first.traces(&scene.bed).await?.volumes;
@@ -92,7 +92,7 @@ async fn bound_elsewhere_while_the_worker_fills() {
 }
 
 async fn bound_elsewhere(scene: &Scene) -> Result<()> {
-    let disk = Disk::publish(scene, "image", stalled()).await?;
+    let disk = Disk::publish(scene, "image", Fault::stalling()).await?;
     let claim = create(scene, "image", &bed::variable("STORAGE_CLASS_IMMEDIATE")?).await?;
     disk.server.until_held(&disk.published.path, SOON).await?;
     let foreign = format!("{}-by-hand", scene.namespace);
@@ -168,9 +168,4 @@ async fn event(scene: &Scene, claim: &Remembered, reason: &str) -> Result<Event>
         Ok(scene.api::<Event>().list(&which).await?.items.pop())
     })
     .await
-}
-
-/// A server that stalls behind the first bytes.
-fn stalled() -> Fault {
-    Fault { hold_at: Some(1 << 20), ..Fault::default() }
 }

@@ -7,11 +7,10 @@ use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim};
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams};
 use populator_crd::v1alpha1::{FailureClass, LastFailure};
-use populator_crd::{VMDiskImage, VMDiskSync, VMDiskSyncStatus};
-use sha2::{Digest as _, Sha256};
-use vmdisk_e2e::cache::hex;
+use populator_crd::{VMDiskImage, VMDiskSync};
 use vmdisk_e2e::testing::objects::{self, Mode};
-use vmdisk_e2e::testing::{Scene, reader, until};
+use vmdisk_e2e::testing::reader::{self, Expected};
+use vmdisk_e2e::testing::{Scene, syncs, until};
 
 pub(crate) const SOON: Duration = Duration::from_mins(2);
 
@@ -43,7 +42,7 @@ pub(crate) async fn fails(scene: &Scene, image: VMDiskImage, told: &Told<'_>) ->
 /// Judges the failure of a claim.
 pub(crate) async fn failed(scene: &Scene, claim: &str, told: &Told<'_>) -> Result<LastFailure> {
     let failure = until::probed(&format!("the attempt for {claim} fails"), SOON, async || {
-        Ok(status_of(scene, claim).await?.and_then(|status| status.last_failure))
+        Ok(syncs::status_of(scene, claim).await?.and_then(|status| status.last_failure))
     })
     .await?;
     ensure!(failure.class == told.class && failure.reason == told.reason, "{claim}: expected another: {failure:?}");
@@ -76,27 +75,15 @@ pub(crate) async fn warned(scene: &Scene, claim: &str, reason: &str, names: &[&s
 
 /// The claim is bound and holds `disk`, after one attempt.
 pub(crate) async fn heals(scene: &Scene, claim: &str, disk: &[u8]) -> Result<()> {
-    let claims = scene.api::<PersistentVolumeClaim>();
-    until::holds(&claims, claim, "is bound", SOON, objects::is_bound).await?;
-    let contents = reader::read(scene, claim, Mode::Filesystem, disk.len() as u64, SOON).await?;
-    ensure!(contents.sha256 == hex(&Sha256::digest(disk)), "{claim} holds other bytes: {contents:?}");
-    let status = status_of(scene, claim).await?.context("there is a sync")?;
+    reader::holds(scene, claim, Mode::Filesystem, &Expected::of(disk), SOON).await?;
+    let status = syncs::status_of(scene, claim).await?.context("there is a sync")?;
     ensure!(status.attempt == 1, "{claim}: one attempt was enough, not {}: {status:?}", status.attempt);
     Ok(())
 }
 
 /// Deletes the record of a claim's sync, which is how a person says "now".
 pub(crate) async fn start_again(scene: &Scene, claim: &str) -> Result<()> {
-    let sync = sync_of(scene, claim).await?.context("there is a sync")?.name_any();
+    let sync = syncs::of(scene, claim).await?.context("there is a sync")?.name_any();
     scene.api::<VMDiskSync>().delete(&sync, &DeleteParams::default()).await?;
     Ok(())
-}
-
-pub(crate) async fn status_of(scene: &Scene, claim: &str) -> Result<Option<VMDiskSyncStatus>> {
-    Ok(sync_of(scene, claim).await?.and_then(|sync| sync.status))
-}
-
-async fn sync_of(scene: &Scene, claim: &str) -> Result<Option<VMDiskSync>> {
-    let syncs = scene.api::<VMDiskSync>().list(&ListParams::default()).await?;
-    Ok(syncs.items.into_iter().find(|sync| sync.spec.claim.name == claim))
 }

@@ -4,9 +4,9 @@ use anyhow::{Result, ensure};
 use populator_crd::v1alpha1::{FailureClass, SyncPhase};
 use vmdisk_e2e::servers::{Auth, Fault};
 use vmdisk_e2e::testing::files::{self, Server};
-use vmdisk_e2e::testing::{Scene, objects, scenario};
+use vmdisk_e2e::testing::{Scene, objects, scenario, syncs};
 
-use crate::judge::{Told, fails, heals, raw, start_again, status_of};
+use crate::judge::{Told, fails, heals, raw, start_again};
 
 #[tokio::test]
 async fn a_server_that_has_nothing_refuses_us_or_is_busy_is_quoted() {
@@ -51,7 +51,7 @@ async fn busy(scene: &Scene) -> Result<()> {
     Server::files()?.set(&disk.path, &Fault { status: Some(503), ..Fault::default() }).await?;
     let told = Told { class: FailureClass::Transient, reason: "ServerError", event: "SyncRetrying", names: &["503"] };
     fails(scene, objects::image("busy", &disk.url), &told).await?;
-    let phase = status_of(scene, "busy").await?.and_then(|status| status.phase);
+    let phase = syncs::status_of(scene, "busy").await?.and_then(|status| status.phase);
     ensure!(phase == Some(SyncPhase::BackingOff), "the sync is {phase:?}");
     Ok(())
 }

@@ -9,9 +9,9 @@ use kube::{Api, ResourceExt as _};
 use populator_crd::v1alpha1::FailureClass;
 use vmdisk_e2e::testing::class::Class;
 use vmdisk_e2e::testing::objects::{self, Mode};
-use vmdisk_e2e::testing::{Scene, bed, files, scenario, until};
+use vmdisk_e2e::testing::{Scene, bed, files, scenario, syncs, until};
 
-use crate::judge::{SOON, Told, failed, heals, raw, status_of, warned};
+use crate::judge::{SOON, Told, failed, heals, raw, warned};
 
 #[tokio::test]
 async fn a_provisioner_that_fails_is_quoted_and_heals_by_itself() {
@@ -73,7 +73,7 @@ async fn served(scene: &Scene, name: &str, class: &Class) -> Result<Vec<u8>> {
 
 /// What the provisioner mends is no failure of the sync.
 async fn never_failed(scene: &Scene, claim: &str) -> Result<()> {
-    let failure = status_of(scene, claim).await?.and_then(|status| status.last_failure);
+    let failure = syncs::status_of(scene, claim).await?.and_then(|status| status.last_failure);
     ensure!(failure.is_none(), "the sync was failed for what the provisioner mended: {failure:?}");
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
@@ -11,9 +11,10 @@ use populator_crd::GROUP;
 use populator_crd::names::IMAGE_NAMESPACE_ANNOTATION;
 use serde_json::{Value, json};
 use vmdisk_e2e::testing::objects::{self, Mode};
+use vmdisk_e2e::testing::reader::{self, Expected};
 use vmdisk_e2e::testing::scene::delete_namespace;
 use vmdisk_e2e::testing::volumes::Volumes;
-use vmdisk_e2e::testing::{Scene, bed, diagnostics, reader, scenario, until};
+use vmdisk_e2e::testing::{Scene, bed, diagnostics, scenario, until};
 
 /// Other tests may hold all permits for a while.
 pub(crate) const SOON: Duration = Duration::from_mins(2);
@@ -90,13 +91,8 @@ impl Lab<'_> {
         Ok(())
     }
 
-    /// Waits until the claim is bound, and finds these bytes in it.
-    pub(crate) async fn until_filled(&self, name: &str, sha256: &str) -> Result<PersistentVolumeClaim> {
-        let claims = self.claims.api::<PersistentVolumeClaim>();
-        let claim = until::holds(&claims, name, "is bound", SOON, objects::is_bound).await?;
-        let contents = reader::read(&self.claims, name, Mode::Filesystem, DISK_BYTES as u64, SOON).await?;
-        ensure!(contents.sha256 == sha256, "claim {name} holds other bytes: {contents:?}");
-        ensure!(contents.dirt == 0, "claim {name} has bytes behind the disk: {contents:?}");
-        Ok(claim)
+    /// Waits until the claim is bound, and finds this disk in it.
+    pub(crate) async fn until_filled(&self, name: &str, disk: &Expected) -> Result<()> {
+        reader::holds(&self.claims, name, Mode::Filesystem, disk, SOON).await.map(drop)
     }
 }

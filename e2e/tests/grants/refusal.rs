@@ -1,7 +1,7 @@
 //! With and without a grant.
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -9,6 +9,7 @@ use populator_crd::names::CLAIM_UID_LABEL;
 use populator_crd::{GROUP, VMDiskSync};
 use serde_json::json;
 use vmdisk_e2e::testing::files::{self, Server};
+use vmdisk_e2e::testing::traces::primes_and_workers;
 use vmdisk_e2e::testing::{Scene, bed, events, objects};
 
 use crate::lab::{DISK_BYTES, Lab, SOON, across};
@@ -16,11 +17,11 @@ use crate::lab::{DISK_BYTES, Lab, SOON, across};
 #[tokio::test]
 async fn a_claim_with_a_grant_is_filled() {
     across(async |lab| {
-        let (disk, sha256) = files::publish_random(lab.images, "disk.img", DISK_BYTES)?;
+        let (disk, expected) = files::publish_random(lab.images, "disk.img", DISK_BYTES)?;
         lab.images.create(&objects::image("image", &disk.url)).await?;
         lab.grant().await?;
         let claim = lab.claim("claim", "image").await?;
-        lab.until_filled("claim", &sha256).await?;
+        lab.until_filled("claim", &expected).await?;
         let refusals = events::of(&lab.claims, &claim, "ReferenceNotGranted").await?;
         ensure!(refusals.is_empty(), "a granted claim was refused: {refusals:?}");
         Ok(())
@@ -31,7 +32,7 @@ async fn a_claim_with_a_grant_is_filled() {
 #[tokio::test]
 async fn a_claim_without_a_grant_is_refused_and_goes_on_once_it_is_given() {
     across(async |lab| {
-        let (disk, sha256) = files::publish_random(lab.images, "disk.img", DISK_BYTES)?;
+        let (disk, expected) = files::publish_random(lab.images, "disk.img", DISK_BYTES)?;
         lab.images.create(&objects::image("image", &disk.url)).await?;
         grant_to_others(lab).await?;
         let claim = lab.claim("claim", "image").await?;
@@ -50,7 +51,7 @@ async fn a_claim_without_a_grant_is_refused_and_goes_on_once_it_is_given() {
         ensure!(count.requests == 0, "a disk was fetched that nobody granted: {count:?}");
 
         lab.grant().await?;
-        lab.until_filled("claim", &sha256).await?;
+        lab.until_filled("claim", &expected).await?;
         let words = ["no-such-image", "does not exist", "waits until it is created"];
         events::warned(&lab.claims, &absent, "PopulatorDataSourceNotFound", &words, SOON).await.map(drop)
     })
@@ -79,13 +80,9 @@ async fn refused(lab: &Lab<'_>, claim: &PersistentVolumeClaim) -> Result<String>
 }
 
 async fn nothing_is_made(scene: &Scene) -> Result<()> {
-    let ours = ListParams::default().labels(CLAIM_UID_LABEL);
-    let primes = scene.api::<PersistentVolumeClaim>().list(&ours).await?;
-    let workers = scene.api::<Pod>().list(&ours).await?;
+    let mut made = primes_and_workers(scene, CLAIM_UID_LABEL).await?;
     let syncs = scene.api::<VMDiskSync>().list(&ListParams::default()).await?;
-    let names = primes.iter().map(ResourceExt::name_any);
-    let names = names.chain(workers.iter().map(ResourceExt::name_any)).chain(syncs.iter().map(ResourceExt::name_any));
-    let made: Vec<_> = names.collect();
+    made.extend(syncs.iter().map(ResourceExt::name_any));
     ensure!(made.is_empty(), "without a grant, {made:?} are in {}", scene.namespace);
     Ok(())
 }

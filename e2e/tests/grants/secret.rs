@@ -16,6 +16,7 @@ use vmdisk_e2e::cache;
 use vmdisk_e2e::servers::{Auth, Fault};
 use vmdisk_e2e::testing::audit::CONTROLLER;
 use vmdisk_e2e::testing::files::{self, Published, Server};
+use vmdisk_e2e::testing::reader::Expected;
 use vmdisk_e2e::testing::tape::Tape;
 use vmdisk_e2e::testing::{Scene, objects, until};
 
@@ -26,7 +27,7 @@ const SECRET: &str = "credentials";
 #[tokio::test]
 async fn the_images_own_secret_is_used_and_stays_where_it_is() {
     across(async |lab| {
-        let (disk, sha256, password) = private_disk(lab).await?;
+        let (disk, expected, password) = private_disk(lab).await?;
         lab.images.create(&objects::ca()?).await?;
         lab.images.create(&objects::secret(SECRET, &[("username", "user"), ("password", &password)])).await?;
         // One of the same name beside the claim, which would be refused.
@@ -36,7 +37,7 @@ async fn the_images_own_secret_is_used_and_stays_where_it_is() {
 
         lab.images.create(&image(&disk)).await?;
         lab.claim("claim", "image").await?;
-        lab.until_filled("claim", &sha256).await?;
+        lab.until_filled("claim", &expected).await?;
 
         let count = Server::files()?.count(&disk.path).await?;
         let refused: Vec<_> =
@@ -99,12 +100,12 @@ async fn the_controller_may_not_read_secrets() {
 }
 
 /// A disk behind a password that nobody else has.
-async fn private_disk(lab: &Lab<'_>) -> Result<(Published, String, String)> {
-    let (disk, sha256) = files::publish_random(lab.images, "disk.img", DISK_BYTES)?;
-    let password = cache::key(&[sha256.as_bytes(), b"password"]);
+async fn private_disk(lab: &Lab<'_>) -> Result<(Published, Expected, String)> {
+    let (disk, expected) = files::publish_random(lab.images, "disk.img", DISK_BYTES)?;
+    let password = cache::key(&[expected.sha256.as_bytes(), b"password"]);
     let auth = Auth::Basic { username: "user".to_owned(), password: password.clone() };
     Server::files()?.set(&disk.path, &Fault { auth: Some(auth), ..Fault::default() }).await?;
-    Ok((disk, sha256, password))
+    Ok((disk, expected, password))
 }
 
 fn image(disk: &Published) -> VMDiskImage {

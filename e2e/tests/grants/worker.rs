@@ -19,9 +19,9 @@ const TOKEN: &str = "/run/secrets/kubernetes.io";
 #[tokio::test]
 async fn it_has_no_token() {
     across(async |lab| {
-        let (disk, sha256) = files::publish_random(lab.images, "disk.img", DISK_BYTES)?;
+        let (disk, expected) = files::publish_random(lab.images, "disk.img", DISK_BYTES)?;
         let server = Server::files()?;
-        server.set(&disk.path, &Fault { hold_at: Some(1 << 20), ..Fault::default() }).await?;
+        server.set(&disk.path, &Fault::stalling()).await?;
         lab.images.create(&objects::image("image", &disk.url)).await?;
         lab.grant().await?;
         let claim = lab.claim("claim", "image").await?;
@@ -41,7 +41,7 @@ async fn it_has_no_token() {
         ensure!(pods.items.is_empty(), "there are pods beside the claim: {:?}", pods.items);
 
         server.release(&disk.path).await?;
-        lab.until_filled("claim", &sha256).await?;
+        lab.until_filled("claim", &expected).await?;
         // A pod that has one shows it in this way.
         ensure!(mounts_of_an_ordinary_pod(&lab.claims).await?.contains(TOKEN), "no pod at all shows a token");
         Ok(())

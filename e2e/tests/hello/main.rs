@@ -8,16 +8,17 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod};
-use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, DynamicObject, ListParams, LogParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{DynamicObject, ListParams, LogParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::wait::conditions::is_crd_established;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
+use vmdisk_e2e::testing::class::Class;
 use vmdisk_e2e::testing::objects::{Mode, claim_of, is_bound};
 use vmdisk_e2e::testing::scene::delete_namespace;
+use vmdisk_e2e::testing::traces::primes_and_workers;
 use vmdisk_e2e::testing::{Scene, bed, scenario, until};
 
 /// A scheduler may choose the node without room several times, and waits longer after each.
@@ -78,26 +79,19 @@ async fn says_hello_in(scene: &Scene, name: &str, class: &str, mode: Mode) -> Re
 /// The scheduler cannot know that a node has no room. The choice is taken back when the provisioner says so, and the
 /// consumer runs elsewhere.
 async fn no_room_on_the_first_node(scene: &Scene) -> Result<()> {
-    let classes = Api::<StorageClass>::all(scene.bed.client.clone());
-    let like = classes.get(&bed::variable("STORAGE_CLASS_WFFC")?).await?;
-    let full = StorageClass {
-        metadata: ObjectMeta { name: Some(format!("{}-full", scene.namespace)), ..ObjectMeta::default() },
-        parameters: Some(BTreeMap::from([("exhaust".to_owned(), "node-1".to_owned())])),
-        ..like
-    };
-    let full = classes.create(&PostParams::default(), &full).await?.name_any();
+    let full = Class::create(scene, "STORAGE_CLASS_WFFC", &[("exhaust", "node-1")]).await?;
     let outcome = try_join_all((0..3).map(async |number| {
         let name = format!("crowded-{number}");
-        says_hello_in(scene, &name, &full, Mode::Filesystem).await?;
+        says_hello_in(scene, &name, &full.name, Mode::Filesystem).await?;
         let pod = scene.api::<Pod>().get(&name).await?;
         let node = pod.spec.and_then(|spec| spec.node_name).unwrap_or_default();
         ensure!(node != "node-1", "{name} runs where there is no room for its volume");
         Ok(())
     }))
     .await;
-    let deleted = classes.delete(&full, &DeleteParams::default()).await;
+    let deleted = full.delete().await;
     outcome?;
-    deleted.map(drop).context("cannot delete the class")
+    deleted.context("cannot delete the class")
 }
 
 /// Refused, with a reason, until the source's namespace grants it.
@@ -135,11 +129,8 @@ async fn deleted_while_it_is_filled(scene: &Scene) -> Result<()> {
 /// What is done is done: the claims have their volumes, and no prime, worker or volume remains beside them.
 async fn nothing_is_left(scene: &Scene) -> Result<()> {
     let label = format!("{GROUP}/claim-uid");
-    let ours = ListParams::default().labels(&label);
     until::probed("primes and workers are gone", DEADLINE, async || {
-        let primes = scene.api::<PersistentVolumeClaim>().list(&ours).await?;
-        let workers = scene.api::<Pod>().list(&ours).await?;
-        Ok((primes.items.is_empty() && workers.items.is_empty()).then_some(()))
+        Ok(primes_and_workers(scene, &label).await?.is_empty().then_some(()))
     })
     .await?;
     let volumes = Api::<PersistentVolume>::all(scene.bed.client.clone());

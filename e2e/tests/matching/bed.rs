@@ -4,18 +4,20 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{DeleteParams, ListParams, PostParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, ResourceExt as _};
 use populator_crd::names::CLAIM_UID_LABEL;
 use serde_json::{Value, json};
 use vmdisk_e2e::instance::Instance;
 use vmdisk_e2e::machine::Storage;
 use vmdisk_e2e::testing::files::{self, Published};
 use vmdisk_e2e::testing::objects::{self, Mode};
+use vmdisk_e2e::testing::reader::{self, Expected};
+use vmdisk_e2e::testing::traces::primes_and_workers;
 use vmdisk_e2e::testing::volumes::Volumes;
-use vmdisk_e2e::testing::{Scene, bed, reader, scenario, until};
+use vmdisk_e2e::testing::{Scene, bed, scenario, until};
 
 /// Other tests may hold all permits for a while.
 pub(crate) const SOON: Duration = Duration::from_mins(2);
@@ -27,7 +29,7 @@ const CLAIM_BYTES: &str = "64Mi";
 pub(crate) struct Bed<'a> {
     pub(crate) scene: &'a Scene,
     disk: Published,
-    sha256: String,
+    expected: Expected,
     volumes: Volumes,
     /// Every claim that the test made.
     claims: Mutex<Vec<PersistentVolumeClaim>>,
@@ -37,10 +39,10 @@ pub(crate) struct Bed<'a> {
 /// volume, or one for a claim that is not bound.
 pub(crate) async fn matching(body: impl AsyncFnOnce(&Bed<'_>) -> Result<()>) {
     scenario("matching", async |scene| {
-        let (disk, sha256) = files::publish_random(scene, "disk.img", DISK_BYTES)?;
+        let (disk, expected) = files::publish_random(scene, "disk.img", DISK_BYTES)?;
         scene.create(&objects::image("image", &disk.url)).await?;
         let volumes = Volumes::watch(&scene.bed).await?;
-        let bed = Bed { scene, disk, sha256, volumes, claims: Mutex::default() };
+        let bed = Bed { scene, disk, expected, volumes, claims: Mutex::default() };
         let outcome = body(&bed).await;
         let counted = match outcome {
             Ok(()) => bed.count_volumes().await,
@@ -103,19 +105,13 @@ impl Bed<'_> {
         let claim = self.until_bound(name).await?;
         let block = claim.spec.as_ref().and_then(|spec| spec.volume_mode.as_deref()) == Some("Block");
         let mode = if block { Mode::Block } else { Mode::Filesystem };
-        let contents = reader::read(self.scene, name, mode, DISK_BYTES as u64, SOON).await?;
-        ensure!(contents.sha256 == self.sha256, "claim {name} holds other bytes: {contents:?}");
-        ensure!(contents.dirt == 0, "claim {name} has bytes behind the disk: {contents:?}");
+        reader::holds(self.scene, name, mode, &self.expected, SOON).await?;
         Ok(claim)
     }
 
     /// Nothing was made or fetched for claims that were refused before the first byte.
     pub(crate) async fn assert_untouched(&self) -> Result<()> {
-        let ours = ListParams::default().labels(CLAIM_UID_LABEL);
-        let primes = self.scene.api::<PersistentVolumeClaim>().list(&ours).await?;
-        let workers = self.scene.api::<Pod>().list(&ours).await?;
-        let made: Vec<_> =
-            primes.iter().map(ResourceExt::name_any).chain(workers.iter().map(ResourceExt::name_any)).collect();
+        let made = primes_and_workers(self.scene, CLAIM_UID_LABEL).await?;
         ensure!(made.is_empty(), "{made:?} were made for claims that cannot be filled");
         let count = files::Server::files()?.count(&self.disk.path).await?;
         ensure!(count.requests == 0, "the disk was fetched for claims that cannot be filled: {count:?}");

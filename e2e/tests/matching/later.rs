@@ -106,7 +106,7 @@ async fn a_volume_that_came_to_differ() {
 async fn differing_volume(bed: &Bed<'_>) -> Result<String> {
     let server = Server::files()?;
     let path = bed.disk_path();
-    server.set(path, &Fault { hold_at: Some(1 << 20), ..Fault::default() }).await?;
+    server.set(path, &Fault::stalling()).await?;
     let claim = bed.claim("claim", json!({})).await?;
     server.until_held(path, SOON).await?;
     let prime = names::prime(&claim.uid().context("a stored claim has a UID")?);

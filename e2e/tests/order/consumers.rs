@@ -7,20 +7,17 @@ use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::Api;
 use populator_crd::names::BIND_IMMEDIATELY_ANNOTATION;
-use sha2::{Digest as _, Sha256};
-use vmdisk_e2e::cache::hex;
 use vmdisk_e2e::servers::Fault;
-use vmdisk_e2e::testing::files::{self, Published, Server};
+use vmdisk_e2e::testing::disk::Disk;
 use vmdisk_e2e::testing::objects::{self, Mode};
-use vmdisk_e2e::testing::{Consumer, Scene, reader, scenario, until};
+use vmdisk_e2e::testing::{Consumer, Scene, scenario, until};
 
-const SIZE: usize = 4 << 20;
 const DEADLINE: Duration = Duration::from_mins(2);
 
 #[tokio::test]
 async fn the_volume_lands_on_the_node_of_its_consumer() {
     scenario("consumers", async |scene| {
-        let disk = Disk::publish(scene, Fault::default()).await?;
+        let disk = Disk::publish(scene, "image", Fault::default()).await?;
         let cases = ["node-1", "node-2"].into_iter().flat_map(|node| Mode::ALL.map(|mode| (node, mode)));
         let lands = cases.map(async |(node, mode)| -> Result<()> {
             let claim = format!("{node}-{}", mode.as_str().to_lowercase());
@@ -30,7 +27,7 @@ async fn the_volume_lands_on_the_node_of_its_consumer() {
             consumer.runs(scene, DEADLINE).await.context(claim.clone())?;
             let volume = volume_of(scene, &claim).await?;
             ensure!(node_of(&volume) == Some(node), "{claim}: its volume is elsewhere: {volume:?}");
-            disk.judge(scene, &claim, mode).await
+            disk.holds(scene, &claim, mode).await.map(drop)
         });
         try_join_all(lands).await.map(drop)
     })
@@ -40,7 +37,7 @@ async fn the_volume_lands_on_the_node_of_its_consumer() {
 #[tokio::test]
 async fn a_claim_that_shall_bind_at_once_waits_for_no_consumer() {
     scenario("consumers", async |scene| {
-        let disk = Disk::publish(scene, Fault::default()).await?;
+        let disk = Disk::publish(scene, "image", Fault::default()).await?;
         let binds = Mode::ALL.map(async |mode| -> Result<()> {
             let name = mode.as_str().to_lowercase();
             let mut claim = objects::waiting_claim(&name, "image", "64Mi", mode)?;
@@ -53,7 +50,7 @@ async fn a_claim_that_shall_bind_at_once_waits_for_no_consumer() {
             consumer.create(scene).await?;
             let node = consumer.runs(scene, DEADLINE).await?;
             ensure!(node_of(&volume) == Some(&node), "{name}: its consumer is on {node}, its volume is {volume:?}");
-            disk.judge(scene, &name, mode).await
+            disk.holds(scene, &name, mode).await.map(drop)
         });
         try_join_all(binds).await.map(drop)
     })
@@ -63,62 +60,30 @@ async fn a_claim_that_shall_bind_at_once_waits_for_no_consumer() {
 #[tokio::test]
 async fn a_consumer_that_goes_while_the_disk_is_written_finds_it_when_it_returns() {
     scenario("consumers", async |scene| {
-        let disk = Disk::publish(scene, Fault { hold_at: Some(1 << 20), ..Fault::default() }).await?;
+        let disk = Disk::publish(scene, "image", Fault::stalling()).await?;
         let names = Mode::ALL.map(|mode| (mode.as_str().to_lowercase(), mode));
         let consumers = names.each_ref().map(|(claim, mode)| Consumer { claim, mode: *mode, node: None });
         for consumer in &consumers {
             scene.create(&objects::waiting_claim(consumer.claim, "image", "64Mi", consumer.mode)?).await?;
             consumer.create(scene).await?;
         }
-        until::probed("both workers are held", DEADLINE, async || Ok((disk.held().await? == 2).then_some(()))).await?;
+        until::probed("both workers are held", DEADLINE, async || Ok((disk.count().await?.held == 2).then_some(())))
+            .await?;
         for consumer in &consumers {
             consumer.delete(scene, DEADLINE).await?;
         }
-        ensure!(disk.held().await? == 2, "a worker went with the consumer of its claim");
+        ensure!(disk.count().await?.held == 2, "a worker went with the consumer of its claim");
         disk.server.release(&disk.published.path).await?;
         for consumer in &consumers {
             let volume = volume_of(scene, consumer.claim).await?;
             consumer.create(scene).await?;
             let node = consumer.runs(scene, DEADLINE).await?;
             ensure!(node_of(&volume) == Some(&node), "{consumer:?} is on {node}, its volume is {volume:?}");
-            disk.judge(scene, consumer.claim, consumer.mode).await?;
+            disk.holds(scene, consumer.claim, consumer.mode).await?;
         }
         Ok(())
     })
     .await;
-}
-
-/// Random bytes on the HTTP server, with an image that names them.
-struct Disk {
-    server: Server,
-    published: Published,
-    sha256: String,
-}
-
-impl Disk {
-    async fn publish(scene: &Scene, fault: Fault) -> Result<Self> {
-        let mut bytes = vec![0; SIZE];
-        rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes).ok().context("random bytes")?;
-        let published = files::publish(scene, "disk.img", &bytes)?;
-        let server = Server::files()?;
-        if fault != Fault::default() {
-            server.set(&published.path, &fault).await?;
-        }
-        scene.create(&objects::image("image", &published.url)).await?;
-        Ok(Self { server, published, sha256: hex(&Sha256::digest(&bytes)) })
-    }
-
-    /// How many requests are held.
-    async fn held(&self) -> Result<u64> {
-        Ok(self.server.count(&self.published.path).await?.held)
-    }
-
-    /// The claim holds the bytes.
-    async fn judge(&self, scene: &Scene, claim: &str, mode: Mode) -> Result<()> {
-        let contents = reader::read(scene, claim, mode, SIZE as u64, DEADLINE).await?;
-        ensure!(contents.sha256 == self.sha256 && contents.dirt == 0, "{claim} holds other bytes: {contents:?}");
-        Ok(())
-    }
 }
 
 /// The volume of a claim, once it is bound.

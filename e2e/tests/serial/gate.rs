@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use kube::api::ListParams;
-use populator_crd::VMDiskSync;
 use populator_crd::names::{CLAIM_UID_LABEL, COMPONENT_LABEL, WORKER_COMPONENT};
 use populator_crd::v1alpha1::SyncPhase;
 use vmdisk_e2e::instance::Instance;
@@ -15,7 +14,8 @@ use vmdisk_e2e::machine::Hold;
 use vmdisk_e2e::servers::Fault;
 use vmdisk_e2e::testing::files::{self, Server};
 use vmdisk_e2e::testing::objects::{self, Mode};
-use vmdisk_e2e::testing::{Scene, audit, bed, scenario, until};
+use vmdisk_e2e::testing::traces::primes_and_workers;
+use vmdisk_e2e::testing::{Scene, audit, bed, scenario, syncs, until};
 
 use crate::class::Class;
 use crate::ledger::{self, Ledger};
@@ -48,7 +48,7 @@ async fn admits(scene: &Scene, policy: &Policy) -> Result<()> {
         scene.create(&objects::claim(name, name, "64Mi", Mode::Filesystem)?).await?;
         paths.push(published.path);
         // Queued one after the other, so that their order is known.
-        until::probed(&format!("{name} is queued"), SOON, async || Ok(sync_of(scene, name).await?.map(drop))).await?;
+        until::probed(&format!("{name} is queued"), SOON, async || Ok(syncs::of(scene, name).await?.map(drop))).await?;
     }
 
     held(&server, &paths[..2]).await?;
@@ -152,16 +152,13 @@ async fn passes(scene: &Scene, policy: &Policy, held_class: &str) -> Result<()> 
     bound(scene, "fifth").await?;
     for (name, _, reason) in stuck {
         in_phase(scene, name, SyncPhase::BackingOff).await?;
-        let status = sync_of(scene, name).await?.and_then(|sync| sync.status);
+        let status = syncs::status_of(scene, name).await?;
         let failure = status.and_then(|status| status.last_failure).context("who backs off has failed")?;
         ensure!(failure.reason == reason, "{name} failed with {failure:?}, expected {reason}");
     }
     // Who backs off holds neither storage nor a node.
-    let ours = ListParams::default().labels(CLAIM_UID_LABEL);
     until::probed("nothing of those that back off is left", SOON, async || {
-        let primes = scene.api::<PersistentVolumeClaim>().list(&ours).await?;
-        let workers = scene.api::<Pod>().list(&ours).await?;
-        Ok((primes.items.is_empty() && workers.items.is_empty()).then_some(()))
+        Ok(primes_and_workers(scene, CLAIM_UID_LABEL).await?.is_empty().then_some(()))
     })
     .await?;
     let ledger = ledger::fold(witness.finish().await?);
@@ -181,15 +178,10 @@ async fn bound(scene: &Scene, claim: &str) -> Result<()> {
 
 async fn in_phase(scene: &Scene, claim: &str, phase: SyncPhase) -> Result<()> {
     until::probed(&format!("the sync of {claim} is {phase:?}"), SOON, async || {
-        let status = sync_of(scene, claim).await?.and_then(|sync| sync.status);
+        let status = syncs::status_of(scene, claim).await?;
         Ok(status.filter(|status| status.phase == Some(phase)).map(drop))
     })
     .await
-}
-
-async fn sync_of(scene: &Scene, claim: &str) -> Result<Option<VMDiskSync>> {
-    let syncs = scene.api::<VMDiskSync>().list(&ListParams::default()).await?;
-    Ok(syncs.items.into_iter().find(|sync| sync.spec.claim.name == claim))
 }
 
 /// Waits until the worker of each of these paths asks for it, and is held.

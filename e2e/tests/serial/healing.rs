@@ -7,13 +7,13 @@ use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{ResourceQuota, ResourceQuotaSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt as _;
-use kube::api::{ListParams, ObjectMeta, Patch, PatchParams};
+use kube::api::{ObjectMeta, Patch, PatchParams};
 use populator_crd::v1alpha1::{FailureClass, SyncPhase};
 use populator_crd::{VMDiskImage, VMDiskSync, VMDiskSyncStatus};
 use serde_json::json;
 use vmdisk_e2e::servers::{Auth, Fault};
 use vmdisk_e2e::testing::objects::{self, Mode};
-use vmdisk_e2e::testing::{Scene, scenario, until};
+use vmdisk_e2e::testing::{Scene, scenario, syncs, until};
 
 use crate::disk::Disk;
 use crate::policy::Policy;
@@ -111,7 +111,7 @@ async fn claim(scene: &Scene, disk: &Disk) -> Result<()> {
 /// The claim holds the disk, and its sync is the one that failed before.
 async fn healed(scene: &Scene, disk: &Disk, failed: &VMDiskSync) -> Result<()> {
     disk.judge(scene).await?;
-    let sync = sync_of(scene, disk).await?.context("there is a sync")?;
+    let sync = syncs::of(scene, &disk.name).await?.context("there is a sync")?;
     ensure!(sync.uid() == failed.uid(), "the sync was made again");
     let status = sync.status.unwrap_or_default();
     ensure!(status.interruptions == status.attempt - 1, "something counted against retryLimit: {status:?}");
@@ -125,13 +125,8 @@ async fn until_status(
     condition: impl Fn(&VMDiskSyncStatus) -> bool,
 ) -> Result<VMDiskSync> {
     until::probed(&format!("{} {what}", disk.name), SOON, async || {
-        let sync = sync_of(scene, disk).await?;
+        let sync = syncs::of(scene, &disk.name).await?;
         Ok(sync.filter(|sync| sync.status.as_ref().is_some_and(&condition)))
     })
     .await
-}
-
-async fn sync_of(scene: &Scene, disk: &Disk) -> Result<Option<VMDiskSync>> {
-    let syncs = scene.api::<VMDiskSync>().list(&ListParams::default()).await?;
-    Ok(syncs.items.into_iter().find(|sync| sync.spec.claim.name == disk.name))
 }

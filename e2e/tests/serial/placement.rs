@@ -1,6 +1,5 @@
 //! A node that was chosen for a claim, and will not do any more, does not hold the consumer.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -30,8 +29,7 @@ const BLOCK: Consumer<'_> = Consumer { claim: "block", mode: Mode::Block, node: 
 #[tokio::test]
 async fn a_consumer_leaves_a_node_that_has_no_room_when_its_claim_s_turn_comes() {
     scenario("placement", async |scene| {
-        let parameters = BTreeMap::from([("capacityGroup".to_owned(), scene.namespace.clone())]);
-        let class = Class::create(scene, "STORAGE_CLASS_WFFC", parameters).await?;
+        let class = Class::create(scene, "STORAGE_CLASS_WFFC", &[("capacityGroup", &scene.namespace)]).await?;
         let room = bed::path("CSI_STATE")?.join("capacity").join(&scene.namespace);
         let outcome = leaves_node_1(scene, &class.name, async |_| {
             std::fs::create_dir_all(&room)?;
@@ -90,8 +88,7 @@ async fn leaves_node_1(
 async fn a_consumer_leaves_a_node_that_is_cordoned_while_its_volume_is_made() {
     scenario("placement", async |scene| {
         let hold = Hold::new(&Instance::current()?, &scene.namespace)?;
-        let parameters = BTreeMap::from([("hold".to_owned(), scene.namespace.clone())]);
-        let class = Class::create(scene, "STORAGE_CLASS_WFFC", parameters).await?;
+        let class = Class::create(scene, "STORAGE_CLASS_WFFC", &[("hold", &scene.namespace)]).await?;
         let outcome = leaves_a_cordoned_node(scene, &class.name, hold).await;
         uncordon(scene).await?;
         class.delete().await?;

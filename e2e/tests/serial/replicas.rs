@@ -23,7 +23,7 @@ async fn killing_the_leader_hands_over_and_work_goes_on() {
     scenario("replicas", async |scene| {
         let client = &scene.bed.client;
         operator::complete(client).await?;
-        let running = Disk::publish(scene, "running", Fault { hold_at: Some(1 << 20), ..Fault::default() }).await?;
+        let running = Disk::publish(scene, "running", Fault::stalling()).await?;
         create_claim(scene, &running).await?;
         running.server.until_held(&running.published.path, SOON).await?;
         let waiting = Disk::publish(scene, "waiting", Fault::default()).await?;

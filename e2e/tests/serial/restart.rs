@@ -46,7 +46,7 @@ async fn killed_while_the_volume_is_provisioned() {
 #[tokio::test]
 async fn killed_while_the_worker_fills() {
     scenario("restart", async |scene| {
-        let disk = Disk::publish(scene, "claim", held()).await?;
+        let disk = Disk::publish(scene, "claim", Fault::stalling()).await?;
         scene.create(&objects::claim("claim", "claim", "64Mi", Mode::Filesystem)?).await?;
         disk.server.until_held(&disk.published.path, DEADLINE).await?;
         kill_leader(&scene.bed.client).await?;
@@ -60,7 +60,7 @@ async fn killed_while_the_worker_fills() {
 #[tokio::test]
 async fn killed_while_the_volume_is_bound_again() {
     scenario("restart", async |scene| {
-        let disk = Disk::publish(scene, "claim", held()).await?;
+        let disk = Disk::publish(scene, "claim", Fault::stalling()).await?;
         scene.create(&objects::claim("claim", "claim", "64Mi", Mode::Filesystem)?).await?;
         disk.server.until_held(&disk.published.path, DEADLINE).await?;
         // Nobody binds now: the claim stays between the swap and the commit point.
@@ -88,7 +88,7 @@ async fn killed_while_claims_are_queued() {
 }
 
 async fn queued(scene: &Scene) -> Result<()> {
-    let first = Disk::publish(scene, "first", held()).await?;
+    let first = Disk::publish(scene, "first", Fault::stalling()).await?;
     scene.create(&objects::claim("first", "first", "64Mi", Mode::Filesystem)?).await?;
     first.server.until_held(&first.published.path, DEADLINE).await?;
     let mut behind = Vec::new();
@@ -132,11 +132,6 @@ async fn queue(scene: &Scene) -> Result<BTreeSet<String>> {
         .into_iter()
         .filter(|sync| sync.status.as_ref().and_then(|status| status.phase) == Some(SyncPhase::Queued));
     Ok(queued.map(|sync| sync.spec.claim.name).collect())
-}
-
-/// A server that stalls behind the first bytes.
-fn held() -> Fault {
-    Fault { hold_at: Some(1 << 20), ..Fault::default() }
 }
 
 /// Whether a volume in the cluster has the test's claim as its own.

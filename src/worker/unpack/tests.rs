@@ -1,5 +1,5 @@
 use super::*;
-use crate::channel::{Waits, channel};
+use crate::channel::{Batch, Waits, channel};
 
 /// What the decoder would get for `blob`, and what was found.
 fn feed(blob: Vec<u8>, container: Container) -> (Vec<u8>, Option<Length>, Result<Unpacked, StageError>) {
@@ -11,7 +11,7 @@ fn feed(blob: Vec<u8>, container: Container) -> (Vec<u8>, Option<Length>, Result
     std::thread::scope(|scope| {
         scope.spawn(move || {
             // A stage that failed receives no more: that is its neighbours' affair.
-            let sent = blob.chunks(1000).try_for_each(|chunk| sender.send(Bytes::copy_from_slice(chunk)));
+            let sent = blob.chunks(1000).try_for_each(|chunk| sender.send(vec![Bytes::copy_from_slice(chunk)]));
             let _ = sent.and_then(|()| sender.end());
         });
         let unpacked = scope.spawn(move || unpack(ChunkReader::new(receiver), length, &rules, to_decode));
@@ -78,9 +78,9 @@ fn an_empty_layer_holds_nothing_and_an_empty_disk_is_a_disk() {
 #[test]
 fn a_failure_before_is_not_reported_twice() {
     let waits = Waits::default();
-    let (sender, receiver) = channel::<Bytes>(&waits, &waits);
+    let (sender, receiver) = channel::<Batch>(&waits, &waits);
     let (to_decode, _pieces) = channel(&waits, &waits);
-    sender.send(zstd::bulk::compress(&[7; 5000], 1).unwrap()[..9].to_vec().into()).unwrap();
+    sender.send(vec![zstd::bulk::compress(&[7; 5000], 1).unwrap()[..9].to_vec().into()]).unwrap();
     drop(sender);
     let rules = Rules { path: None, container: Container::Plain, hidden: Hidden::default() };
     let unpacked = unpack(ChunkReader::new(receiver), Length::Unknown, &rules, to_decode);

@@ -1,6 +1,5 @@
 //! The stages of a claim, and what holds claims there.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -54,7 +53,7 @@ impl Held {
             Self { stage, scene: scene.clone(), first: None, hold: None, classes: Vec::new(), manager: None };
         match stage {
             Stage::Queued => {
-                let first = Disk::publish(scene, "first", stalled()).await?;
+                let first = Disk::publish(scene, "first", Fault::stalling()).await?;
                 scene.create(&objects::claim("first", "first", "64Mi", Mode::Filesystem)?).await?;
                 first.server.until_held(&first.published.path, SOON).await?;
                 held.first = Some(first);
@@ -62,8 +61,7 @@ impl Held {
             Stage::Provisioning => {
                 held.hold = Some(Hold::new(&Instance::current()?, &scene.namespace)?);
                 held.classes.push(Class::held(scene).await?);
-                let parameters = BTreeMap::from([("hold".to_owned(), scene.namespace.clone())]);
-                held.classes.push(Class::create(scene, "STORAGE_CLASS_WFFC", parameters).await?);
+                held.classes.push(Class::create(scene, "STORAGE_CLASS_WFFC", &[("hold", &scene.namespace)]).await?);
             }
             Stage::Filling | Stage::Rebinding => {}
         }
@@ -74,7 +72,7 @@ impl Held {
     pub(super) fn fault(&self) -> Fault {
         match self.stage {
             Stage::Queued | Stage::Provisioning => Fault::default(),
-            Stage::Filling | Stage::Rebinding => stalled(),
+            Stage::Filling | Stage::Rebinding => Fault::stalling(),
         }
     }
 
@@ -179,9 +177,4 @@ impl Held {
         ensure!(!objects::is_bound(&claim), "{} was bound, and nobody is there who binds", case.claim.name);
         case.claim.is_reserved(&self.scene.bed).await
     }
-}
-
-/// A server that stalls behind the first bytes.
-fn stalled() -> Fault {
-    Fault { hold_at: Some(1 << 20), ..Fault::default() }
 }
