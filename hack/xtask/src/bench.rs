@@ -20,6 +20,18 @@ enum Command {
     /// The controller: time to Bound, API writes, memory; fails when a target is missed
     Control(control::Options),
     /// The worker: time, memory and bytes for every kind of image; fails when a target is missed
+    ///
+    /// Every image is 2 GiB of disk, half of it real files and half holes, made once into the cache; it comes from servers
+    /// on this machine, out of the page cache. A round of a row is: each stage alone by the fastest independent tool there
+    /// is (curl, openssl, igzip, zstd, xz -T0, qemu-img, fio with `O_DIRECT`), the worker from the release build, and what a
+    /// user would write (skopeo, tar, curl, gzip, qemu-img). Every disk that is written is compared with the original.
+    ///
+    /// The floor of a round is the larger of the slowest stage alone and the CPU-seconds of all stages and of the servers
+    /// divided by the CPUs. Stages are those that the image needs: transfer, the hash of what is fetched, decompress, the
+    /// hash of the unpacked layer (if the worker refuses one that is wrong), decode, and the write of the disk's data. Ratios are made within a round; shown are medians, of memory and fetched bytes the worst.
+    ///
+    /// Targets: at most 1.15 times the floor; layers with gzip at least 4 times faster than what a user would write (without
+    /// --relay, where both wait for the line); less than 128 MiB of memory; each byte fetched once.
     Data(data::Options),
     /// The servers that images are fetched from, in a process of their own
     #[command(hide = true)]

@@ -4,6 +4,7 @@
 mod images;
 mod limits;
 mod pipelines;
+mod probe;
 mod process;
 mod relay;
 mod rows;
@@ -14,6 +15,7 @@ mod stages;
 mod table;
 mod tools;
 mod verdict;
+mod volume;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -27,22 +29,13 @@ use vmdisk_e2e::instance::Instance;
 use vmdisk_e2e::say::{say, step};
 
 use limits::Limits;
-use rows::{ROWS, Row};
-use runner::Runner;
+use rows::{ROWS, Row, Via};
+use runner::{Bench, Runner};
 use source::Source;
 pub(crate) use source::{SourceOptions, serve};
-use verdict::{Round, Subject, Summary};
+use verdict::{Round, Subject};
 
-/// Every image is 2 GiB of disk, half of it real files and half holes, made once into the cache; it comes from servers
-/// on this machine, out of the page cache. A round of a row is: each stage alone by the fastest independent tool there
-/// is (curl, openssl, igzip, zstd, xz -T0, qemu-img, fio with `O_DIRECT`), the worker from the release build, and what a
-/// user would write (skopeo, tar, curl, gzip, qemu-img). Every disk that is written is compared with the original.
-///
-/// The floor of a round is the larger of the slowest stage alone and the CPU-seconds of all stages and of the servers
-/// divided by the CPUs. Ratios are made within a round; shown are medians, of memory and fetched bytes the worst.
-///
-/// Targets: at most 1.15 times the floor; layers with gzip at least 4 times faster than what a user would write (without
-/// --relay: on a slow line both wait for it); less than 128 MiB of memory; each byte fetched once.
+/// How the data path is measured.
 #[derive(clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct Options {
@@ -86,11 +79,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (worker, target) = worker(options)?;
     let dir = std::path::absolute(options.dir.as_ref().unwrap_or(&target))?.join("vmdisk-bench");
     let limits = options.limits.then(Limits::new).transpose()?;
-    let runner = Runner::new(Source::start(options.relay)?, dir, limits)?;
+    let bench = Bench::new(Source::start(options.relay)?, dir, limits)?;
+
+    let diff_ids = rows.iter().any(|row| row.via == Via::Registry) && probe::checks_diff_ids(&bench, &worker)?;
+    let subject = |row: &Row, image_bytes| Subject {
+        name: row.name,
+        what: row.what(),
+        image_bytes,
+        beats_naive: row.must_beat_naive() && !options.relay,
+    };
 
     let (mut summaries, mut failed) = (Vec::new(), Vec::new());
     for row in &rows {
-        match measure(&runner, &worker, row, options) {
+        let measured = measure(&bench, &worker, row, options.runs.get(), diff_ids).and_then(|(bytes, rounds)| {
+            subject(row, bytes).summary(&rounds, bench.cpus()?).context("nothing was measured")
+        });
+        match measured {
             Ok(summary) => {
                 failed.extend(summary.missed.iter().map(|missed| format!("{}: {missed}", row.name)));
                 summaries.push(summary);
@@ -110,26 +114,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     bail!("missed (is the machine busy with something else?):\n  {}", failed.join("\n  "))
 }
 
-fn measure(runner: &Runner, worker: &Path, row: &Row, options: &Options) -> Result<Summary> {
+/// Measures a row so many times. Gives the bytes that the source has of the image, and the rounds.
+fn measure(bench: &Bench, worker: &Path, row: &Row, runs: usize, diff_ids: bool) -> Result<(u64, Vec<Round>)> {
     say(&format!("{}: {}", row.name, row.what()));
-    let offer = runner.source.offer(row)?;
+    let offer = bench.source.offer(row)?;
     warm(&offer.made.path)?;
+    let runner = Runner::new(bench, row.image.disk)?;
     let mut rounds = Vec::new();
-    for _ in 0..options.runs.get() {
-        let stages = stages::measure(runner, row, &offer)?;
-        let ours = pipelines::ours(runner, worker, row, &offer)?;
-        let naive = pipelines::naive(runner, row, &offer)?;
+    for _ in 0..runs {
+        let stages = stages::measure(&runner, row, &offer, diff_ids)?;
+        let ours = pipelines::ours(&runner, worker, row, &offer)?;
+        let naive = pipelines::naive(&runner, row, &offer)?;
         say(&format!("  worker {:.2} s, slowest stage {:.2} s, naive {naive:.2} s", ours.wall, slowest(&stages)));
         rounds.push(Round { stages, ours, naive });
     }
-    runner.clear()?;
-    let subject = Subject {
-        name: row.name,
-        what: row.what(),
-        image_bytes: offer.made.size,
-        beats_naive: row.is_gzip_layer() && !options.relay,
-    };
-    subject.summary(&rounds, runner.cpus()?).context("nothing was measured")
+    Ok((offer.made.size, rounds))
 }
 
 fn slowest(stages: &[verdict::Stage]) -> f64 {

@@ -17,7 +17,7 @@ use super::verdict::Ours;
 const OUTPUT: &str = "disk.img";
 
 /// One run of the worker, whose disk is compared with the reference.
-pub(super) fn ours(runner: &Runner, worker: &Path, row: &Row, offer: &Offer) -> Result<Ours> {
+pub(super) fn ours(runner: &Runner<'_>, worker: &Path, row: &Row, offer: &Offer) -> Result<Ours> {
     let output = runner.scratch(OUTPUT);
     let mut command = runner.command(worker);
     command.env("VMDISK_LOG", "warn").args(["fetch", "--json", "--url", &offer.url]);
@@ -40,7 +40,7 @@ pub(super) fn ours(runner: &Runner, worker: &Path, row: &Row, offer: &Offer) -> 
 }
 
 /// One run of what a user would write; its seconds. It checks nothing that its tools do not check by themselves.
-pub(super) fn naive(runner: &Runner, row: &Row, offer: &Offer) -> Result<f64> {
+pub(super) fn naive(runner: &Runner<'_>, row: &Row, offer: &Offer) -> Result<f64> {
     let output = runner.scratch(OUTPUT);
     let mut command = runner.shell(&script(row));
     let layer = offer.made.path.file_name().context("a layer has a name")?;

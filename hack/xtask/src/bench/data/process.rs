@@ -32,7 +32,7 @@ pub(super) struct Usage {
 /// # Errors
 /// When it cannot be started, or ends with another status than 0; the message carries what it printed.
 pub(super) fn run(command: &mut Command) -> Result<(Usage, String)> {
-    let line = format!("{command:?}");
+    let line = line(command);
     // Files, because a pipe that nobody empties would hold the process up.
     let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
     let start = Instant::now();
@@ -49,6 +49,12 @@ pub(super) fn run(command: &mut Command) -> Result<(Usage, String)> {
         bail!("{line} failed ({status}): {} {}", stdout.trim(), contents(&mut err)?.trim());
     }
     Ok((Usage { wall: (end - start).as_secs_f64(), cpu, peak_mib }, stdout))
+}
+
+/// The command as a person would type it, without the environment.
+fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 fn contents(file: &mut fs::File) -> Result<String> {

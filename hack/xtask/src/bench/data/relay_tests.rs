@@ -30,6 +30,6 @@ fn an_answer_is_late() {
 #[test]
 fn bytes_take_their_time() {
     let (count, took) = through(12_500_000);
-    // A tenth of a second's worth, less the chunk that goes first.
+    // A tenth of a second's worth, less the slack.
     assert!(count == 12_500_000 && took >= Duration::from_millis(110), "{count} after {took:?}");
 }

@@ -9,25 +9,67 @@ use anyhow::{Context as _, Result};
 
 use super::limits::{self, Limits};
 use super::process::{self, Usage};
+use super::rows::Disk;
 use super::source::Source;
 use super::verdict::Cpus;
+use super::volume::Volume;
 
 /// Joins the cgroups in `GROUPS_TO_JOIN`, then becomes the program.
 const JOIN: &str = r#"for group in $GROUPS_TO_JOIN; do echo $$ > "$group"; done; unset GROUPS_TO_JOIN; exec "$@""#;
 
-/// Where and under what to run.
-pub(super) struct Runner {
+/// What all rows share.
+pub(super) struct Bench {
     pub(super) source: Source,
-    /// The directory for everything that is written; it is emptied between runs.
-    dir: PathBuf,
     limits: Option<Limits>,
+    /// The directory for everything that is written.
+    dir: PathBuf,
 }
 
-impl Runner {
-    /// A runner that writes to `dir`, which is removed with everything in it in the end.
+impl Bench {
+    /// A bench that writes to `dir`, which is removed with everything in it in the end.
     pub(super) fn new(source: Source, dir: PathBuf, limits: Option<Limits>) -> Result<Self> {
+        Volume::clean_up(&dir)?;
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        Ok(Self { source, dir, limits })
+        clear(&dir)?;
+        Ok(Self { source, limits, dir })
+    }
+
+    /// The CPUs that a floor is made of.
+    pub(super) fn cpus(&self) -> Result<Cpus> {
+        #[expect(clippy::cast_precision_loss, reason = "processors of a machine")]
+        let machine =
+            std::thread::available_parallelism().context("the machine's CPUs cannot be counted")?.get() as f64;
+        let limit = if self.limits.is_some() { limits::CPUS.min(machine) } else { machine };
+        Ok(Cpus { machine, limit })
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // What stays is removed by the next run.
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Where and under what to run.
+pub(super) struct Runner<'a> {
+    bench: &'a Bench,
+    /// The directory for what is written; it is emptied between runs.
+    dir: PathBuf,
+    /// Where `dir` lies, when the bench's own file system is too small.
+    _volume: Option<Volume>,
+}
+
+impl<'a> Runner<'a> {
+    /// A runner that has room for this disk, and whose commands write to an empty directory.
+    pub(super) fn new(bench: &'a Bench, disk: Disk) -> Result<Self> {
+        let volume = match disk {
+            Disk::Standard => None,
+            Disk::Huge => Some(Volume::new(&bench.dir, disk.size())?),
+        };
+        let dir = volume.as_ref().map_or_else(|| bench.dir.join("work"), Volume::dir);
+        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        Ok(Self { bench, dir, _volume: volume })
     }
 
     /// A path that is free until the next run.
@@ -37,7 +79,7 @@ impl Runner {
 
     /// A command that will run under the limits, and that no setting of the user's disturbs (a proxy, say).
     pub(super) fn command(&self, program: impl AsRef<Path>) -> Command {
-        let mut command = match &self.limits {
+        let mut command = match &self.bench.limits {
             None => Command::new(program.as_ref()),
             Some(limits) => {
                 let groups: Vec<_> = limits.procs().map(|procs| procs.display().to_string()).collect();
@@ -63,36 +105,27 @@ impl Runner {
 
     /// Runs a command on a quiet file system. Gives what it used, what the servers used meanwhile, and what it printed.
     pub(super) fn run(&self, command: &mut Command) -> Result<(Usage, f64, String)> {
-        self.clear()?;
+        clear(&self.dir)?;
         rustix::fs::sync();
-        let before = self.source.cpu_seconds()?;
+        let before = self.bench.source.cpu_seconds()?;
         let (usage, printed) = process::run(command)?;
-        Ok((usage, self.source.cpu_seconds()? - before, printed))
-    }
-
-    /// The CPUs that a floor is made of.
-    pub(super) fn cpus(&self) -> Result<Cpus> {
-        #[expect(clippy::cast_precision_loss, reason = "processors of a machine")]
-        let machine =
-            std::thread::available_parallelism().context("the machine's CPUs cannot be counted")?.get() as f64;
-        let limit = if self.limits.is_some() { limits::CPUS.min(machine) } else { machine };
-        Ok(Cpus { machine, limit })
-    }
-
-    /// Removes what the last run has left.
-    pub(super) fn clear(&self) -> Result<()> {
-        for entry in fs::read_dir(&self.dir).with_context(|| format!("cannot read {}", self.dir.display()))? {
-            let path = entry?.path();
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.with_context(|| format!("cannot remove {}", path.display()))?;
-        }
-        Ok(())
+        Ok((usage, self.bench.source.cpu_seconds()? - before, printed))
     }
 }
 
-impl Drop for Runner {
+impl Drop for Runner<'_> {
     fn drop(&mut self) {
-        // What stays is removed by the next run.
-        let _ = fs::remove_dir_all(&self.dir);
+        // What stays is removed with the bench's directory.
+        let _ = clear(&self.dir);
     }
+}
+
+/// Removes everything in a directory.
+fn clear(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let path = entry?.path();
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
 }

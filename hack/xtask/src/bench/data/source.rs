@@ -89,30 +89,34 @@ impl Source {
     /// Makes the image of a row if there is none, and offers it.
     pub(super) fn offer(&self, row: &Row) -> Result<Offer> {
         let name = row.name;
-        let at = |path: String| (self.root.path().join(&path), format!("http://{}/{path}", self.authority));
         match row.via {
             Via::Http | Via::S3 => {
                 let made = images::file(row.image)?;
                 let place = if row.via == Via::S3 { "bucket" } else { "files" };
-                let (link, url) = at(format!("{place}/{name}"));
+                let (link, url) = self.place(&format!("{place}/{name}"));
                 publish(&made.path, &link)?;
                 Ok(Offer { blob_url: url.clone(), url, made })
             }
             Via::Registry => {
                 let images::Layer { layout, manifest, blob } = images::layer(row.image)?;
-                let repository = format!("v2/bench/{name}");
-                let blobs = layout.join("blobs");
-                publish(&blobs.join(manifest), &at(format!("{repository}/manifests/latest")).0)?;
-                let (link, url) = at(format!("{repository}/blobs"));
-                publish(&blobs, &link)?;
-                let url_of_blob = format!("{url}/sha256:{}", blob.sha256);
-                Ok(Offer {
-                    url: format!("docker://{}/bench/{name}:latest", self.authority),
-                    blob_url: url_of_blob,
-                    made: blob,
-                })
+                let (url, blobs) = self.repository(name, &layout.join("blobs"), &manifest)?;
+                Ok(Offer { url, blob_url: format!("{blobs}/sha256:{}", blob.sha256), made: blob })
             }
         }
+    }
+
+    /// Offers an image of these blobs, whose manifest lies at this path below them. Gives its URL and that of its blobs.
+    pub(super) fn repository(&self, name: &str, blobs: &Path, manifest: &Path) -> Result<(String, String)> {
+        let (link, _) = self.place(&format!("v2/bench/{name}/manifests/latest"));
+        publish(&blobs.join(manifest), &link)?;
+        let (link, url) = self.place(&format!("v2/bench/{name}/blobs"));
+        publish(blobs, &link)?;
+        Ok((format!("docker://{}/bench/{name}:latest", self.authority), url))
+    }
+
+    /// Where a file is to lie, and the URL that it has then.
+    fn place(&self, path: &str) -> (PathBuf, String) {
+        (self.root.path().join(path), format!("http://{}/{path}", self.authority))
     }
 }
 

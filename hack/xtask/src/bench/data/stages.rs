@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::images;
-use super::rows::{Compression, Format, Image, Row, STANDARD_SIZE};
+use super::rows::{Compression, Format, Image, Row, STANDARD_SIZE, Via};
 use super::runner::Runner;
 use super::source::Offer;
 use super::verdict::Stage;
@@ -20,10 +20,10 @@ struct Plan {
     bytes: u64,
 }
 
-/// Does every stage that the row's image needs.
-pub(super) fn measure(runner: &Runner, row: &Row, offer: &Offer) -> Result<Vec<Stage>> {
+/// Does every stage that the row's image needs; with `diff_ids`, hashes unpacked layers too.
+pub(super) fn measure(runner: &Runner<'_>, row: &Row, offer: &Offer, diff_ids: bool) -> Result<Vec<Stage>> {
     let mut stages = Vec::new();
-    for Plan { name, tool, mut command, bytes } in plans(runner, row, offer)? {
+    for Plan { name, tool, mut command, bytes } in plans(runner, row, offer, diff_ids)? {
         let (usage, server_cpu, _) = runner.run(&mut command)?;
         stages.push(Stage { name, tool, wall: usage.wall, cpu: usage.cpu, server_cpu, bytes });
     }
@@ -31,7 +31,7 @@ pub(super) fn measure(runner: &Runner, row: &Row, offer: &Offer) -> Result<Vec<S
     Ok(stages)
 }
 
-fn plans(runner: &Runner, row: &Row, offer: &Offer) -> Result<Vec<Plan>> {
+fn plans(runner: &Runner<'_>, row: &Row, offer: &Offer, diff_ids: bool) -> Result<Vec<Plan>> {
     let (file, size) = (&offer.made.path, offer.made.size);
     let mut plans = vec![
         Plan { name: "transfer", tool: "curl", command: transfer(runner, &offer.blob_url), bytes: size },
@@ -41,6 +41,11 @@ fn plans(runner: &Runner, row: &Row, offer: &Offer) -> Result<Vec<Plan>> {
         let (tool, command) = decompress(runner, compression, file);
         plans.push(Plan { name: "decompress", tool, command, bytes: STANDARD_SIZE });
     }
+    if diff_ids && row.via == Via::Registry {
+        // The tar around the image is nothing beside it.
+        let plain = images::file(row.image.plain())?;
+        plans.push(Plan { name: "diff_id", tool: "openssl", command: hash(runner, &plain.path), bytes: plain.size });
+    }
     if row.image.format != Format::Raw {
         let command = decode(runner, row.image)?;
         plans.push(Plan { name: "decode", tool: "qemu-img", command, bytes: STANDARD_SIZE });
@@ -48,19 +53,19 @@ fn plans(runner: &Runner, row: &Row, offer: &Offer) -> Result<Vec<Plan>> {
     Ok(plans)
 }
 
-fn transfer(runner: &Runner, url: &str) -> Command {
+fn transfer(runner: &Runner<'_>, url: &str) -> Command {
     let mut curl = runner.command("curl");
     curl.args(["--fail", "--silent", "--show-error", "--output", "/dev/null", url]);
     curl
 }
 
-fn hash(runner: &Runner, file: &Path) -> Command {
+fn hash(runner: &Runner<'_>, file: &Path) -> Command {
     let mut openssl = runner.command("openssl");
     openssl.args(["dgst", "-sha256"]).arg(file);
     openssl
 }
 
-fn decompress(runner: &Runner, compression: Compression, file: &Path) -> (&'static str, Command) {
+fn decompress(runner: &Runner<'_>, compression: Compression, file: &Path) -> (&'static str, Command) {
     let (tool, script) = match compression {
         // It tests no file whose name does not end in .gz.
         Compression::Gzip => ("igzip", r#"exec igzip -d -c "$FILE" > /dev/null"#),
@@ -73,16 +78,16 @@ fn decompress(runner: &Runner, compression: Compression, file: &Path) -> (&'stat
 }
 
 /// From the bare image to nowhere, with everything that makes `qemu-img` fast.
-fn decode(runner: &Runner, image: Image) -> Result<Command> {
+fn decode(runner: &Runner<'_>, image: Image) -> Result<Command> {
     let mut convert = runner.command("qemu-img");
-    convert.args(["convert", "-n", "-W", "-m", "16", "-f", image.format.name()]);
+    convert.args(["convert", "-n", "--target-is-zero", "-W", "-m", "16", "-f", image.format.name()]);
     convert.arg(images::file(image.plain())?.path);
     convert.args(["--target-image-opts", &format!("driver=null-co,size={}", image.disk.size())]);
     Ok(convert)
 }
 
 /// The disk's data onto the file system that the worker writes to. fio needs long to begin, so its own clock counts.
-fn write(runner: &Runner) -> Result<Stage> {
+fn write(runner: &Runner<'_>) -> Result<Stage> {
     let bytes = images::data_bytes()?;
     let file = runner.scratch("fio");
     let mut fio = runner.command("fio");

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::verdict::Summary;
 
 /// The stages, in the order of the data.
-const STAGES: [&str; 5] = ["transfer", "hash", "decompress", "decode", "write"];
+const STAGES: [&str; 6] = ["transfer", "hash", "decompress", "diff_id", "decode", "write"];
 
 /// Two tables: what the worker needs, and what the stages alone reach.
 pub(super) fn markdown(rows: &[Summary]) -> String {

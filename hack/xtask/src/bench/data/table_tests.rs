@@ -27,7 +27,7 @@ fn a_miss_shows_and_absent_stages_are_dashes() {
     let text = markdown(&[row()]);
     let expected = "| HTTP: raw (missed) | 1.25 s | 1.50 s | 40 MiB | 1044 MiB | 1.00 | 1.25 | hash | 0.50 |\n";
     assert!(text.contains(expected), "{text}");
-    assert!(text.contains("| HTTP: raw | – | 1.80 (openssl) | – | – | – |\n"), "{text}");
+    assert!(text.contains("| HTTP: raw | – | 1.80 (openssl) | – | – | – | – |\n"), "{text}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ const FETCHED: f64 = 1.005;
 /// One stage, done alone.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Stage {
-    /// `transfer`, `hash`, `decompress`, `decode` or `write`.
+    /// `transfer`, `hash`, `decompress`, `diff_id`, `decode` or `write`.
     pub(super) name: &'static str,
     /// The tool that did it.
     pub(super) tool: &'static str,

@@ -1,0 +1,55 @@
+//! A file system that is larger than the disk it lies on: a huge disk full of holes fits, and a worker that looks for
+//! room before it begins finds it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use vmdisk_e2e::command::cmd;
+use vmdisk_e2e::machine::is_mounted;
+
+/// A mounted ext4 in a sparse file; it goes when this is dropped.
+pub(super) struct Volume {
+    mount: PathBuf,
+    file: PathBuf,
+}
+
+impl Volume {
+    /// Makes a file system of at least `bytes` of room below `dir`.
+    pub(super) fn new(dir: &Path, bytes: u64) -> Result<Self> {
+        ensure!(
+            rustix::process::geteuid().is_root(),
+            "a disk of 100 GiB needs a file system to be mounted; run as root"
+        );
+        let volume = Self { mount: dir.join("volume"), file: dir.join("volume.ext4") };
+        fs::create_dir_all(&volume.mount).with_context(|| format!("cannot create {}", volume.mount.display()))?;
+        // The file system's own tables take less than a quarter.
+        cmd("truncate").args(["--size", &(bytes + bytes / 4).to_string()]).arg(&volume.file).run()?;
+        cmd("/sbin/mkfs.ext4").args(["-q", "-F", "-m", "0", "-E", "lazy_itable_init=1"]).arg(&volume.file).run()?;
+        // What is measured must not share the disk with the making of inode tables.
+        cmd("mount").args(["-o", "loop,noinit_itable"]).arg(&volume.file).arg(&volume.mount).run()?;
+        Ok(volume)
+    }
+
+    /// A directory on it.
+    pub(super) fn dir(&self) -> PathBuf {
+        self.mount.join("work")
+    }
+
+    /// Removes what a bench that was killed has left below `dir`.
+    pub(super) fn clean_up(dir: &Path) -> Result<()> {
+        let mount = dir.join("volume");
+        if is_mounted(&mount)? {
+            cmd("umount").arg(&mount).run()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        // What stays is cleaned up by the next run.
+        let _ = cmd("umount").arg(&self.mount).run();
+        let _ = fs::remove_file(&self.file);
+    }
+}
