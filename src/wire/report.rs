@@ -95,6 +95,10 @@ pub struct SourceFacts {
     /// The digest (registry) or ETag (HTTP, S3) that names exactly these bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// The checksum that the source itself keeps (S3): `sha256:…`, `crc64nvme:…` and the like, hexadecimal, which the
+    /// bytes were verified against; or `sha256-composite:…`, of the parts in which the object was uploaded, as S3 gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
     /// The disk format by content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,

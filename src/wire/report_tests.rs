@@ -8,6 +8,7 @@ fn a_report_survives_the_termination_message() {
         message: "the disk has 2 GiB, the claim offers 1 GiB".into(),
         source: SourceFacts {
             digest: Some("sha256:00".into()),
+            checksum: Some("crc64nvme:ae8b14860a799888".into()),
             format: Some(Format::Qcow2),
             virtual_size: Some(2 << 30),
             size: Some(12),

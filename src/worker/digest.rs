@@ -1,16 +1,48 @@
 //! Digests: what the bytes must hash to, checked before the disk may become visible.
 
+use crc_fast::CrcAlgorithm;
 use ring::digest::{Context, SHA256, SHA512};
 
 use crate::failure::{Failure, Reason, Result};
 
-/// The hash functions that registries and users name.
+/// The hash functions that registries and users name, and those that object stores record. The latter are no proof
+/// against malice, but against everything that breaks on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// SHA-256.
     Sha256,
     /// SHA-512.
     Sha512,
+    /// CRC-32 (ISO HDLC).
+    Crc32,
+    /// CRC-32C (Castagnoli).
+    Crc32c,
+    /// CRC-64/NVME.
+    Crc64Nvme,
+}
+
+impl Algorithm {
+    /// The name in front of a digest.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+            Self::Crc32 => "crc32",
+            Self::Crc32c => "crc32c",
+            Self::Crc64Nvme => "crc64nvme",
+        }
+    }
+
+    /// The length of a digest in bytes.
+    const fn length(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha512 => 64,
+            Self::Crc32 | Self::Crc32c => 4,
+            Self::Crc64Nvme => 8,
+        }
+    }
 }
 
 /// A digest in the form `sha256:…`, lower case.
@@ -41,6 +73,12 @@ impl Digest {
         Ok(Self { algorithm, hex: hex.to_ascii_lowercase() })
     }
 
+    /// The digest that is these bytes; `None` when it is of another length.
+    #[must_use]
+    pub fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
+        (bytes.len() == algorithm.length()).then(|| Self { algorithm, hex: hex(bytes) })
+    }
+
     /// The digest of `bytes`.
     #[must_use]
     pub fn of(algorithm: Algorithm, bytes: &[u8]) -> Self {
@@ -58,48 +96,62 @@ impl Digest {
 
 impl std::fmt::Display for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = match self.algorithm {
-            Algorithm::Sha256 => "sha256",
-            Algorithm::Sha512 => "sha512",
-        };
-        write!(f, "{name}:{}", self.hex)
+        write!(f, "{}:{}", self.algorithm.name(), self.hex)
     }
 }
 
 struct Hasher {
     algorithm: Algorithm,
-    context: Context,
+    state: State,
+}
+
+enum State {
+    Sha(Context),
+    Crc(crc_fast::Digest),
 }
 
 impl Hasher {
     fn new(algorithm: Algorithm) -> Self {
-        let context = Context::new(match algorithm {
-            Algorithm::Sha256 => &SHA256,
-            Algorithm::Sha512 => &SHA512,
-        });
-        Self { algorithm, context }
+        let state = match algorithm {
+            Algorithm::Sha256 => State::Sha(Context::new(&SHA256)),
+            Algorithm::Sha512 => State::Sha(Context::new(&SHA512)),
+            Algorithm::Crc32 => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32IsoHdlc)),
+            Algorithm::Crc32c => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi)),
+            Algorithm::Crc64Nvme => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme)),
+        };
+        Self { algorithm, state }
     }
 
     fn update(&mut self, bytes: &[u8]) {
-        self.context.update(bytes);
+        match &mut self.state {
+            State::Sha(context) => context.update(bytes),
+            State::Crc(digest) => digest.update(bytes),
+        }
     }
 
     fn finish(self) -> Digest {
-        let digest = self.context.finish();
-        let hex = digest.as_ref().iter().fold(String::new(), |mut text, byte| {
-            use std::fmt::Write;
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
+        let hex = match self.state {
+            State::Sha(context) => hex(context.finish().as_ref()),
+            // The low bytes of a word, the highest of them first.
+            State::Crc(digest) => hex(&digest.finalize().to_be_bytes()[8 - self.algorithm.length()..]),
+        };
         Digest { algorithm: self.algorithm, hex }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        use std::fmt::Write;
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// What a stream must hash to, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectation {
-    /// Who promises it, for the message: `the manifest`, `checksum`.
+    /// Who promises it, for the message: `the manifest`, `checksum`, `the object store`.
     pub promised_by: &'static str,
     /// The digest promised.
     pub digest: Digest,

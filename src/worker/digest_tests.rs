@@ -41,3 +41,18 @@ fn every_expectation_counts() {
     }
     assert!(Verifier::new(Vec::new()).finish().is_ok(), "nothing promised, nothing broken");
 }
+
+#[test]
+fn what_object_stores_record_is_computed() {
+    // The check values of the catalogue of parametrised CRC algorithms, for "123456789".
+    for (algorithm, expected) in [
+        (Algorithm::Crc32, "crc32:cbf43926"),
+        (Algorithm::Crc32c, "crc32c:e3069283"),
+        (Algorithm::Crc64Nvme, "crc64nvme:ae8b14860a799888"),
+    ] {
+        assert_eq!(Digest::of(algorithm, b"123456789").to_string(), expected);
+        assert_eq!(Digest::from_bytes(algorithm, &[0; 5]), None);
+    }
+    assert_eq!(Digest::from_bytes(Algorithm::Crc32, &[0, 1, 0xfe, 0xff]).unwrap().to_string(), "crc32:0001feff");
+    assert!(Digest::parse("crc32:cbf43926").is_err(), "too weak for a user's promise");
+}

@@ -33,6 +33,11 @@ impl Findings {
         });
     }
 
+    /// What the source has recorded of the bytes' integrity.
+    pub fn checksum(&self, checksum: Option<String>) {
+        self.with(|inner| inner.facts.checksum = checksum);
+    }
+
     /// What the image is.
     pub fn format(&self, format: vmdisk_format::Format, virtual_size: Option<u64>) {
         self.with(|inner| {

@@ -17,8 +17,12 @@ fn a_failure_keeps_what_was_learnt() {
     assert_eq!((report.reason.as_str(), report.message.as_str()), ("BackingFile", "why"));
     assert_eq!((report.bytes_fetched, report.retry_after_seconds), (3, Some(9)));
     assert!(report.resumable);
-    let facts =
-        SourceFacts { digest: Some("sha256:1".into()), size: Some(7), format: Some(Format::Raw), virtual_size: None };
+    let facts = SourceFacts {
+        digest: Some("sha256:1".into()),
+        size: Some(7),
+        format: Some(Format::Raw),
+        ..SourceFacts::default()
+    };
     assert_eq!(report.source, facts);
 }
 

@@ -308,6 +308,7 @@ async fn resolve(work: &Work, findings: &Findings) -> Result<Option<Resolved>> {
     };
     let resolved = source.resolve().await?;
     findings.source(resolved.digest.clone(), None);
+    findings.checksum(resolved.checksum.clone());
     Ok(Some(resolved))
 }
 

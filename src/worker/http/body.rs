@@ -201,8 +201,9 @@ impl Body {
     /// Whether one more range is to be asked for.
     fn wants(&self, connections: usize) -> bool {
         if connections == 1 {
-            // Half of the range, for the first and shorter ones: the reader may yet find that it wants no more.
-            return self.ahead.is_empty() && self.planned - self.position <= LEAD.min(self.length / 2);
+            // For the first and short ranges it is less: the reader may yet find that it wants no more, and what the
+            // sockets take in ahead would pass for the speed of one connection.
+            return self.ahead.is_empty() && self.planned - self.position <= LEAD.min(self.length / 4);
         }
         let busy = 1 + self.ahead.iter().filter(|part| !part.is_fetched()).count();
         busy < connections && self.ahead.len() < WINDOW

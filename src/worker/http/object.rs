@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use reqwest::Response;
 use reqwest::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_MATCH, RANGE};
+use reqwest::{Method, Response};
 use url::{Origin, Url};
 
 use super::{Anonymous, Authorize, Client, Request, refusal};
@@ -119,7 +119,7 @@ impl Object {
     pub(super) async fn open(&self, span: Span) -> Result<Response> {
         let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(url) = moved {
-            let answer = self.ask(span, &url, &Anonymous).await;
+            let answer = self.ask(Method::GET, span, &url, &Anonymous).await;
             let expired = match &answer {
                 Ok(response) => matches!(response.status().as_u16(), 300..=411),
                 Err(_) => true,
@@ -133,24 +133,45 @@ impl Object {
             tracing::info!("the address that a redirect led to is not good any more; asking for another");
             self.forget(&url);
         }
+        let mut response = self.ask_origin(Method::GET, span).await?;
+        // An empty object has no range that could be asked for (RFC 9110, section 15.5.17).
+        if response.status().as_u16() == 416 && span.from == 0 && span != Span::WHOLE {
+            response = self.ask(Method::GET, Span::WHOLE, &self.url, self.authorize.as_ref()).await?;
+        }
+        if response.status().is_success() && response.url().origin() != self.url.origin() {
+            *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Some(response.url().clone());
+        }
+        self.judge(span, response).await
+    }
+
+    /// What the server says of the object without sending it; `further` are headers of this request alone.
+    ///
+    /// # Errors
+    ///
+    /// As a GET would fail, but without the detail that only its body has.
+    pub async fn head(&self, further: HeaderMap) -> Result<HeaderMap> {
+        let mut object = self.clone();
+        object.headers.extend(further);
+        let response = object.ask_origin(Method::HEAD, Span::WHOLE).await?;
+        if response.status().as_u16() != 200 {
+            return Err(refusal(&self.url, response).await);
+        }
+        Ok(response.headers().clone())
+    }
+
+    /// Asks where the object is said to be, with credentials, and once more when others are asked for.
+    async fn ask_origin(&self, method: Method, span: Span) -> Result<Response> {
         let asked = Instant::now();
-        let mut response = self.ask(span, &self.url, self.authorize.as_ref()).await?;
+        let response = self.ask(method.clone(), span, &self.url, self.authorize.as_ref()).await?;
         // Only the object's own server may ask for other credentials: what a redirect led to might name a token service
         // of its choice and be sent the password (CVE-2020-15157).
         if matches!(response.status().as_u16(), 301 | 400 | 401 | 403)
             && response.url().origin() == self.url.origin()
             && self.authorize.refused(response.headers(), asked).await?
         {
-            response = self.ask(span, &self.url, self.authorize.as_ref()).await?;
+            return self.ask(method, span, &self.url, self.authorize.as_ref()).await;
         }
-        // An empty object has no range that could be asked for (RFC 9110, section 15.5.17).
-        if response.status().as_u16() == 416 && span.from == 0 && span != Span::WHOLE {
-            response = self.ask(Span::WHOLE, &self.url, self.authorize.as_ref()).await?;
-        }
-        if response.status().is_success() && response.url().origin() != self.url.origin() {
-            *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Some(response.url().clone());
-        }
-        self.judge(span, response).await
+        Ok(response)
     }
 
     async fn judge(&self, span: Span, response: Response) -> Result<Response> {
@@ -169,8 +190,9 @@ impl Object {
         }
     }
 
-    async fn ask(&self, span: Span, url: &Url, authorize: &dyn Authorize) -> Result<Response> {
+    async fn ask(&self, method: Method, span: Span, url: &Url, authorize: &dyn Authorize) -> Result<Response> {
         let mut request = Request::get(url, authorize).implied(&self.implied);
+        request.method = method;
         request.headers.clone_from(&self.headers);
         if let Some(range) = span.header() {
             request.headers.insert(RANGE, range);
@@ -222,6 +244,14 @@ impl Object {
         Ok(())
     }
 
+    /// Takes over what the headers of a successful answer of the whole object say.
+    pub fn learn(&mut self, headers: &HeaderMap) {
+        if self.identity == Identity::Unknown {
+            self.identity = Identity::of(headers);
+        }
+        self.size = self.size.or_else(|| number(headers.get(CONTENT_LENGTH)?.to_str().ok()?));
+    }
+
     /// Whether a broken connection can go on in the middle.
     #[must_use]
     pub fn resumable(&self) -> bool {
@@ -234,7 +264,11 @@ pub(super) fn total(response: &Response) -> Option<u64> {
     if response.status().as_u16() == 206 {
         return content_range(response.headers())?.total;
     }
-    response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    number(response.headers().get(CONTENT_LENGTH)?.to_str().ok()?)
+}
+
+fn number(text: &str) -> Option<u64> {
+    text.trim().parse().ok()
 }
 
 /// Behind the last byte of the part that an answer holds.
@@ -255,7 +289,6 @@ fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
     let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
-    let number = |text: &str| text.trim().parse::<u64>().ok();
     Some(ContentRange { first: number(first)?, end: number(last)?.checked_add(1)?, total: number(total) })
 }
 

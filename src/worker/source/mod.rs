@@ -30,6 +30,8 @@ pub trait Source: Send + Sync {
 pub struct Resolved {
     /// What names exactly these bytes, when it is known before they are read.
     pub digest: Option<String>,
+    /// What the source itself has recorded of the bytes' integrity.
+    pub checksum: Option<String>,
     /// The blobs to look into for the disk, in the order in which to look: the topmost layer first.
     pub blobs: Vec<Blob>,
     /// What an archive in a blob is part of.

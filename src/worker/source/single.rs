@@ -12,8 +12,9 @@ use crate::http::{Authorize, Client, Identity, Object};
 use crate::unpack::Container;
 
 /// An image that is one object at one URL.
+#[derive(Clone)]
 pub(super) struct SingleObject {
-    blob: Blob,
+    pub(super) blob: Blob,
     path: Option<String>,
 }
 
@@ -35,6 +36,7 @@ impl Source for SingleObject {
         // A request of its own would only delay: presigned URLs refuse HEAD, and the GET tells size and ETag as well.
         Ok(Resolved {
             digest: None,
+            checksum: None,
             blobs: vec![self.blob.clone()],
             container: Container::Plain,
             path: self.path.clone(),

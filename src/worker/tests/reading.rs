@@ -2,7 +2,7 @@
 //! paid for them.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use url::Url;
@@ -126,13 +126,11 @@ fn an_empty_object_has_no_range_and_is_read() {
 #[test]
 fn a_server_that_is_slow_for_each_connection_is_read_by_several() {
     let server = Server::start();
-    let bytes = noise(64 << 20, 1);
-    server.put("/d", Resource { bytes_per_second: Some(16 << 20), ..tagged(&bytes, []) });
-    let started = Instant::now();
+    let bytes = noise(40 << 20, 1);
+    server.put("/d", Resource { bytes_per_second: Some(8 << 20), ..tagged(&bytes, []) });
     read(&server.url("/d")).is(&bytes);
-    let elapsed = started.elapsed();
+    // A third is opened only when two were clearly faster than one.
     assert!((3..=6).contains(&server.most_open()), "{} connections", server.most_open());
-    assert!(elapsed < Duration::from_millis(3500), "{elapsed:?}, where one connection takes 4 s at least");
 }
 
 #[test]

@@ -75,6 +75,64 @@ fn the_bucket_s_own_region_is_signed_for_when_the_server_names_it() {
 }
 
 #[test]
+fn what_the_store_recorded_is_verified() {
+    let disk = patterned(SIZE);
+    let sha256 = ring::digest::digest(&ring::digest::SHA256, &disk);
+    let base64 = |bytes: &[u8]| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+    let crc64 = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &disk);
+    let right = [("sha256", base64(sha256.as_ref())), ("crc64nvme", base64(&crc64.to_be_bytes()))];
+    let wrong = [("sha256", base64(&[7; 32])), ("crc64nvme", base64(&[7; 8]))];
+    let fetched = |bench: &Bench, (algorithm, value): &(&str, String)| {
+        let server = Server::start();
+        let header = format!("x-amz-checksum-{algorithm}").parse().unwrap();
+        let headers = vec![(header, value.clone())];
+        server.put(
+            "/b/k",
+            Resource { body: disk.clone().into(), etag: Some("\"e\"".into()), headers, ..Resource::default() },
+        );
+        let secret = bench.secret(&KEYS);
+        let run = bench.fetch(&server.url("/b/k"), &["--source-type", "s3", "--secret-dir", &secret]);
+        (server, run)
+    };
+    for right in &right {
+        let bench = Bench::new();
+        let (server, run) = fetched(&bench, right);
+        let checksum = run.done().report.source.checksum.unwrap();
+        assert!(checksum.starts_with(&format!("{}:", right.0)), "{checksum}");
+        assert_disk(&bench.output(), &disk);
+        let head = &server.heads("/b/k")[0];
+        assert_eq!(head.header("x-amz-checksum-mode"), "ENABLED");
+        // S3 refuses requests with x-amz- headers that are not signed.
+        assert!(head.header("authorization").contains(";x-amz-checksum-mode;x-amz-content-sha256;"), "{head:?}");
+        assert!(
+            server.seen("/b/k").iter().all(|seen| seen.header("if-match") == "\"e\""),
+            "bound from the first range on"
+        );
+    }
+    for wrong in &wrong {
+        let bench = Bench::new();
+        let (_, run) = fetched(&bench, wrong);
+        run.failed(ExitClass::VerificationFailed, "DigestMismatch", "the object store promises");
+        assert!(!bench.output().exists());
+    }
+    // Of the parts: told, and nobody could verify it.
+    let bench = Bench::new();
+    let (_, run) = fetched(&bench, &("sha256", format!("{}-3", base64(&[7; 32]))));
+    let checksum = run.done().report.source.checksum.unwrap();
+    assert!(checksum.starts_with("sha256-composite:") && checksum.ends_with("-3"), "{checksum}");
+}
+
+#[test]
+fn a_presigned_url_is_asked_for_nothing_but_what_it_is_signed_for() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = patterned(SIZE);
+    let url = server.serve("/b/k", disk.clone()) + "?X-Amz-Signature=0";
+    bench.fetch(&url, &["--source-type", "s3"]).done();
+    assert_disk(&bench.output(), &disk);
+    assert!(server.heads("/b/k").is_empty());
+}
+
+#[test]
 fn refusals_say_what_s3_says_and_nothing_of_what_was_signed() {
     let body = "<?xml version=\"1.0\"?><Error><Code>SignatureDoesNotMatch</Code><Message>No match.</Message>\
         <AWSAccessKeyId>AKID</AWSAccessKeyId><StringToSign>AWS4</StringToSign></Error>";

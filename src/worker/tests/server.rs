@@ -161,6 +161,12 @@ impl Server {
         inner.seen.iter().filter(|seen| seen.path == path && seen.method != Method::HEAD).cloned().collect()
     }
 
+    /// The requests so far for the headers at `path`.
+    pub(crate) fn heads(&self, path: &str) -> Vec<Seen> {
+        let inner = self.inner.lock().unwrap();
+        inner.seen.iter().filter(|seen| seen.path == path && seen.method == Method::HEAD).cloned().collect()
+    }
+
     /// How many answers were on their way at once.
     pub(crate) fn most_open(&self) -> usize {
         self.inner.lock().unwrap().most_open

@@ -127,6 +127,7 @@ impl Source for RegistrySource {
                     let blobs = choice.blobs.into_iter().map(|blob| self.blob(blob, layers)).collect::<Result<_>>()?;
                     return Ok(Resolved {
                         digest: Some(digest.to_string()),
+                        checksum: None,
                         blobs,
                         container: choice.container,
                         path: choice.path,

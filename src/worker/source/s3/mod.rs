@@ -1,5 +1,6 @@
 //! S3 and what speaks its protocol: an HTTP source whose requests are signed (AWS Signature Version 4).
 
+mod checksum;
 mod credentials;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,13 +10,14 @@ use async_trait::async_trait;
 use object_store::aws::AwsAuthorizer;
 use object_store::client::{HttpRequest, HttpRequestBody};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 use vmdisk_wire::Source as Spec;
 
+use self::checksum::Checksum;
 use self::credentials::Credentials;
 use super::single::SingleObject;
-use super::{Secret, parse_url};
+use super::{Resolved, Secret, Source, parse_url};
 use crate::failure::{Failure, Reason, Result};
 use crate::http::{Anonymous, Authorize, Client};
 
@@ -29,7 +31,7 @@ const REGION: [&str; 3] = ["region", "AWS_REGION", "AWS_DEFAULT_REGION"];
 const ENDPOINT: [&str; 3] = ["endpoint", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
 
 /// The object in a bucket.
-pub(super) fn open(spec: &Spec, client: &Client, secret: &Secret) -> Result<SingleObject> {
+pub(super) fn open(spec: &Spec, client: &Client, secret: &Secret) -> Result<S3Object> {
     let named = parse_url(&spec.url, &["s3", "https", "http"])?;
     client.policy().check_url(&named)?;
     let settings = Settings::new(secret, |name| std::env::var(name).ok());
@@ -45,7 +47,35 @@ pub(super) fn open(spec: &Spec, client: &Client, secret: &Secret) -> Result<Sing
         // A presigned URL carries its signature with it.
         _ => Arc::new(Anonymous),
     };
-    SingleObject::new(spec, client, url, authorize)
+    Ok(S3Object { object: SingleObject::new(spec, client, url, authorize)?, presigned })
+}
+
+/// An object in a bucket.
+pub(super) struct S3Object {
+    object: SingleObject,
+    presigned: bool,
+}
+
+#[async_trait]
+impl Source for S3Object {
+    /// Asks for the object's checksum, which S3 gives for the whole object only. That is the request's one use: without
+    /// an answer, the GET tells what is wrong. A presigned URL is signed for GET alone.
+    async fn resolve(&self) -> Result<Resolved> {
+        let mut single = self.object.clone();
+        let mut recorded = None;
+        if !self.presigned {
+            let wish = HeaderMap::from_iter([(checksum::MODE, HeaderValue::from_static("ENABLED"))]);
+            match single.blob.object.head(wish).await {
+                Ok(headers) => {
+                    single.blob.object.learn(&headers);
+                    recorded = Checksum::of(&headers);
+                }
+                Err(failure) => tracing::debug!(%failure, "no checksum is known"),
+            }
+        }
+        single.blob.expectations.extend(recorded.as_ref().and_then(Checksum::expectation));
+        Ok(Resolved { checksum: recorded.map(|checksum| checksum.to_string()), ..single.resolve().await? })
+    }
 }
 
 /// What Secret and environment say; the Secret first.
@@ -146,6 +176,9 @@ impl Authorize for Signed {
         // Host and x-amz-* headers are all that must be signed; a proxy may touch the others.
         let mut signed = HttpRequest::new(HttpRequestBody::empty());
         *signed.method_mut() = request.method().clone();
+        let service = |name: &HeaderName| name.as_str().starts_with("x-amz-");
+        let headers = request.headers().iter().filter(|(name, _)| service(name));
+        signed.headers_mut().extend(headers.map(|(name, value)| (name.clone(), value.clone())));
         *signed.uri_mut() = request.url().as_str().parse().map_err(|error| failed(&error))?;
         let region = self.region();
         let credential = self.credentials.current().await?;
