@@ -222,6 +222,28 @@ impl ChunkReader {
         Self { receiver, current: Bytes::new(), rest: Vec::new().into_iter() }
     }
 
+    /// The next bytes, as many as have come together, at most `most`; none at the end.
+    ///
+    /// # Errors
+    ///
+    /// A [`NeighbourGone`] when there is no end.
+    pub fn batch(&mut self, most: u64) -> io::Result<Batch> {
+        io::BufRead::fill_buf(self)?;
+        let mut left = usize::try_from(most).unwrap_or(usize::MAX);
+        let mut batch = Batch::new();
+        while left > 0 {
+            if self.current.is_empty() {
+                let Some(next) = self.rest.next() else { break };
+                self.current = next;
+                continue;
+            }
+            let piece = self.current.split_to(left.min(self.current.len()));
+            left -= piece.len();
+            batch.push(piece);
+        }
+        Ok(batch)
+    }
+
     /// Takes in and drops what is left, so that the stages before come to their end.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use vmdisk_format::{
     Summary, Verdict, decode_at, inspect_prefix, inspect_reader,
 };
 
-use crate::channel::Receiver;
+use crate::channel::{Batch, Receiver};
 use crate::convert;
 use crate::failure::{Failure, Reason, Result};
 use crate::progress::Counters;
@@ -116,15 +116,18 @@ impl Decode {
     ) -> Result<Decoded, StageError> {
         let raw = matches!(inspection.details, Details::Raw { .. });
         let mut sink = self.open(raw && matches!(image.length, Length::Exactly(_)))?;
-        let mut next = Some(image.prefix);
-        while let Some(chunk) = next {
-            match decoder.push(&chunk, &mut sink) {
-                Ok(()) => {}
-                Err(FormatError::NeedsRandomAccess { consumed, .. }) => {
-                    return self.stage_rest(decoder, consumed, sink, pieces);
+        let mut next = Some(Batch::from([image.prefix.into()]));
+        while let Some(batch) = next {
+            let mut batch = batch.into_iter();
+            while let Some(piece) = batch.next() {
+                match decoder.push(&piece, &mut sink) {
+                    Ok(()) => {}
+                    Err(FormatError::NeedsRandomAccess { consumed, .. }) => {
+                        return self.stage_rest(decoder, consumed, sink, batch.collect(), pieces);
+                    }
+                    Err(FormatError::NeedsWholeImage { .. }) => return Ok(Decoded::NeedsWholeImage),
+                    Err(error) => return Err(self.failure(error).into()),
                 }
-                Err(FormatError::NeedsWholeImage { .. }) => return Ok(Decoded::NeedsWholeImage),
-                Err(error) => return Err(self.failure(error).into()),
             }
             if raw {
                 // Zeros are not written, so nothing but this notices an endless stream of them.
@@ -144,12 +147,11 @@ impl Decode {
         decoder: Decoder,
         consumed: u64,
         mut sink: RoomySink,
+        first: Batch,
         pieces: &mut Receiver<Piece>,
     ) -> Result<Decoded, StageError> {
         let mut staged = self.scratch()?.create(consumed)?;
-        while let Some(chunk) = data(pieces)? {
-            staged.append(&chunk)?;
-        }
+        stage(&mut staged, first, pieces)?;
         let summary = decoder.finish_at(&staged, &mut sink);
         self.complete(summary, sink)
     }
@@ -189,11 +191,7 @@ impl Decode {
             scratch.check(size)?;
         }
         let mut staged = scratch.create(0)?;
-        let mut next = Some(image.prefix);
-        while let Some(chunk) = next {
-            staged.append(&chunk)?;
-            next = data(pieces)?;
-        }
+        stage(&mut staged, vec![image.prefix.into()], pieces)?;
         Ok(staged)
     }
 
@@ -279,7 +277,7 @@ fn begin(
     loop {
         while prefix.len() < wanted && !ended {
             match data(pieces)? {
-                Some(chunk) => prefix.extend_from_slice(&chunk),
+                Some(batch) => batch.iter().for_each(|piece| prefix.extend_from_slice(piece)),
                 None => ended = true,
             }
         }
@@ -317,11 +315,23 @@ pub fn inspect(
     Ok(begin(pieces, declared, findings)?.is_some())
 }
 
+/// Stages `first` and everything after it.
+fn stage(staged: &mut Staged, first: Batch, pieces: &mut Receiver<Piece>) -> Result<(), StageError> {
+    let mut next = Some(first);
+    while let Some(batch) = next {
+        for piece in batch {
+            staged.append(&piece)?;
+        }
+        next = data(pieces)?;
+    }
+    Ok(())
+}
+
 /// The next bytes of the image.
-fn data(pieces: &mut Receiver<Piece>) -> Result<Option<Vec<u8>>, StageError> {
+fn data(pieces: &mut Receiver<Piece>) -> Result<Option<Batch>, StageError> {
     loop {
         match pieces.receive()? {
-            Some(Piece::Data(bytes)) => return Ok(Some(bytes.into())),
+            Some(Piece::Data(batch)) => return Ok(Some(batch)),
             Some(Piece::Begin(_)) => {}
             None => return Ok(None),
         }

@@ -90,7 +90,8 @@ pub fn report(outcome: &Result<String>, findings: &Findings, counters: &Counters
     report
 }
 
-/// Where the stages waited, for humans. The stage that waited least is the one that the others waited for.
+/// Where the stages waited, for humans. What waited least is what the others waited for: a stage, or the source, which
+/// waits when the first stage does not take what it sends.
 #[must_use]
 pub fn waits(waits: &[StageWait]) -> String {
     let seconds = |millis: u64| format!("{}.{:03} s", millis / 1000, millis % 1000);
@@ -100,8 +101,10 @@ pub fn waits(waits: &[StageWait]) -> String {
             .iter()
             .map(|wait| format!("{:<8}{:>12}{:>12}", wait.stage, seconds(wait.input_ms), seconds(wait.output_ms))),
     );
-    let pace = waits.iter().min_by_key(|wait| wait.input_ms + wait.output_ms);
-    lines.extend(pace.map(|pace| format!("{} set the pace", pace.stage)));
+    let source = waits.first().map(|first| ("source", first.output_ms));
+    let stages = waits.iter().map(|wait| (wait.stage.as_str(), wait.input_ms + wait.output_ms));
+    let pace = source.into_iter().chain(stages).min_by_key(|(_, waited)| *waited);
+    lines.extend(pace.map(|(name, _)| format!("{name} set the pace")));
     lines.join("\n")
 }
 

@@ -36,7 +36,7 @@ fn formats_survive_both_ways() {
 }
 
 #[test]
-fn the_stage_that_waits_least_sets_the_pace() {
+fn what_waits_least_sets_the_pace() {
     let wait = |stage: &str, input_ms, output_ms| StageWait { stage: stage.into(), input_ms, output_ms };
     let table = waits(&[wait("fetch", 20, 1500), wait("unpack", 7, 12), wait("decode", 1400, 0)]);
     assert_eq!(
@@ -47,4 +47,6 @@ fn the_stage_that_waits_least_sets_the_pace() {
          decode       1.400 s     0.000 s\n\
          unpack set the pace"
     );
+    let table = waits(&[wait("fetch", 900, 10), wait("unpack", 700, 12), wait("write", 600, 0)]);
+    assert!(table.ends_with("\nsource set the pace"), "{table}");
 }

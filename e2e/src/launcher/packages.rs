@@ -1,4 +1,4 @@
-//! The Debian packages that the embedded cluster needs on the machine.
+//! The Debian packages that the embedded cluster, and the worker's build of ISA-L, need on the machine.
 
 use std::path::Path;
 
@@ -9,6 +9,8 @@ use crate::say::step;
 
 /// A package, and a file of it that shows that it is there (also where it was installed by other means).
 const PACKAGES: &[(&str, &str)] = &[
+    ("autoconf", "/usr/bin/autoconf"),
+    ("automake", "/usr/bin/automake"),
     ("buildah", "/usr/bin/buildah"),
     ("busybox-static", "/bin/busybox"),
     ("bzip2", "/usr/bin/bzip2"),
@@ -19,6 +21,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("iproute2", "/sbin/ip"),
     ("iptables", "/usr/sbin/iptables"),
     ("libseccomp-dev", "/usr/include/seccomp.h"),
+    ("libtool", "/usr/bin/libtoolize"),
+    ("make", "/usr/bin/make"),
+    ("nasm", "/usr/bin/nasm"),
     ("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
     ("qemu-utils", "/usr/bin/qemu-img"),
     ("skopeo", "/usr/bin/skopeo"),

@@ -1,14 +1,14 @@
 //! Compressed streams, known by their first bytes: names and media types lie.
 
-use std::io::{BufRead, BufReader, Cursor, Read};
+use std::io::BufRead;
 
 use bzip2::bufread::MultiBzDecoder;
-use flate2::bufread::MultiGzDecoder;
-use liblzma::read::XzDecoder;
-use liblzma::stream::{CONCATENATED, Stream};
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::CONCATENATED;
 
-use crate::channel::CHUNK;
-use crate::failure::{Failure, Reason, Result};
+use super::gzip;
+use super::stream::{Decoded, Stream};
+use crate::failure::{Failure, Reason};
 
 /// 128 MiB, what `zstd --long` needs and no more (RFC 8878 lets a frame ask for terabytes).
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
@@ -60,31 +60,43 @@ impl Compression {
         }
     }
 
+    /// Checks what no decoder does: flags of gzip's header that are reserved announce fields that nobody knows (RFC 1952,
+    /// section 2.3.1.2).
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    pub(super) fn check(self, prefix: &[u8]) -> Result<(), &'static str> {
+        match (self, prefix.get(3)) {
+            (Self::Gzip, Some(flags)) if flags & 0xe0 != 0 => Err("reserved flags are set in its header"),
+            _ => Ok(()),
+        }
+    }
+
     /// The content of a compressed stream.
     ///
     /// # Errors
     ///
     /// [`Reason::Internal`] when the decoder cannot be set up.
-    pub fn reader<'a>(self, compressed: Box<dyn BufRead + 'a>) -> Result<Box<dyn BufRead + 'a>> {
+    pub(super) fn reader<'a>(self, compressed: impl BufRead + 'a) -> Result<Box<dyn Stream + 'a>, Failure> {
         let set_up = |error: &dyn std::fmt::Display| {
             Failure::new(Reason::Internal, format!("failed to set up the {} decoder: {error}", self.name()))
         };
-        let plain: Box<dyn Read + 'a> = match self {
-            Self::Gzip => Box::new(MultiGzDecoder::new(compressed)),
-            Self::Bzip2 => Box::new(MultiBzDecoder::new(compressed)),
+        Ok(match self {
+            Self::Gzip => Box::new(Decoded::new(gzip::reader(compressed))),
+            Self::Bzip2 => Box::new(Decoded::new(MultiBzDecoder::new(compressed))),
             Self::Xz => {
-                let stream =
-                    Stream::new_stream_decoder(XZ_MEMORY_LIMIT, CONCATENATED).map_err(|error| set_up(&error))?;
-                Box::new(XzDecoder::new_stream(compressed, stream))
+                let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_LIMIT, CONCATENATED)
+                    .map_err(|error| set_up(&error))?;
+                Box::new(Decoded::new(XzDecoder::new_stream(compressed, stream)))
             }
             Self::Zstd => {
                 let mut decoder =
                     zstd::stream::read::Decoder::with_buffer(compressed).map_err(|error| set_up(&error))?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| set_up(&error))?;
-                Box::new(decoder)
+                Box::new(Decoded::new(decoder))
             }
-        };
-        Ok(Box::new(BufReader::with_capacity(CHUNK, plain)))
+        })
     }
 
     /// The least size of the content, where the first bytes say it.
@@ -95,22 +107,6 @@ impl Compression {
             _ => None,
         }
     }
-}
-
-/// Reads up to `count` bytes ahead; the reader returned delivers them again.
-///
-/// # Errors
-///
-/// The reader's own.
-pub(super) fn peek<'a>(
-    mut reader: Box<dyn BufRead + 'a>,
-    count: usize,
-) -> std::io::Result<(Vec<u8>, Box<dyn BufRead + 'a>)> {
-    let mut prefix = Vec::with_capacity(count);
-    reader.by_ref().take(count as u64).read_to_end(&mut prefix)?;
-    // The bytes are owned by the chain: a buffer that is shared with the decoder would be overwritten by it.
-    let whole = Box::new(Cursor::new(prefix.clone()).chain(reader));
-    Ok((prefix, whole))
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
 //! From the bytes of a blob to the bytes of the disk image in it: decompress, find the file, decompress again.
 
 mod compression;
+mod gzip;
 mod select;
+mod stream;
 mod tar;
 
-use std::io::{self, BufRead, Read};
+use std::io;
 
-use bytes::{Bytes, BytesMut};
-
-use crate::channel::{CHUNK, ChunkReader, NeighbourGone, Sender, is_neighbour_gone};
+use crate::channel::{Batch, ChunkReader, NeighbourGone, Sender, is_neighbour_gone};
 use crate::failure::{Failure, Reason};
+
+use stream::{Stream, peek};
 
 pub use compression::Compression;
 pub use select::{Container, Hidden};
@@ -47,7 +49,7 @@ pub enum Piece {
     /// The image begins.
     Begin(Length),
     /// The image's next bytes.
-    Data(Bytes),
+    Data(Batch),
 }
 
 /// How long an image is, as far as that is known before its end.
@@ -118,15 +120,16 @@ struct Unpacker<'a> {
 }
 
 impl Unpacker<'_> {
-    fn descend(&mut self, reader: Box<dyn BufRead + '_>, length: Length, depth: usize) -> Result<Unpacked, StageError> {
+    fn descend(&mut self, reader: Box<dyn Stream + '_>, length: Length, depth: usize) -> Result<Unpacked, StageError> {
         if depth > MAX_DEPTH {
             return Err(refused(
                 Reason::UnsupportedImage,
                 format!("the image is wrapped more than {MAX_DEPTH} times; unpack it and upload it again"),
             ));
         }
-        let (prefix, reader) = compression::peek(reader, tar::BLOCK)?;
+        let (prefix, reader) = peek(reader, tar::BLOCK)?;
         if let Some(compression) = Compression::detect(&prefix) {
+            compression.check(&prefix).map_err(|what| malformed(&format!("{} stream", compression.name()), what))?;
             let length = content_length(compression, &prefix);
             let content = compression.reader(reader)?;
             return self.descend(content, length, depth + 1).map_err(|error| name(error, compression.name()));
@@ -135,7 +138,7 @@ impl Unpacker<'_> {
             return self.archive(reader, depth);
         }
         // The archive of a layer that adds nothing is a few blocks of zeros.
-        let (beginning, reader) = compression::peek(reader, MAX_EMPTY_ARCHIVE + 1)?;
+        let (beginning, reader) = peek(reader, MAX_EMPTY_ARCHIVE + 1)?;
         let zeros = beginning.iter().all(|byte| *byte == 0);
         if self.rules.container == Container::Layer && zeros && beginning.len() <= MAX_EMPTY_ARCHIVE {
             return Ok(Unpacked::Nothing(self.rules.hidden.clone()));
@@ -143,7 +146,7 @@ impl Unpacker<'_> {
         self.image(reader, length)
     }
 
-    fn archive(&mut self, reader: Box<dyn BufRead + '_>, depth: usize) -> Result<Unpacked, StageError> {
+    fn archive(&mut self, reader: Box<dyn Stream + '_>, depth: usize) -> Result<Unpacked, StageError> {
         let rules = self.rules;
         let mut selector = select::Selector::new(rules.path.as_deref(), rules.container, &rules.hidden);
         let mut archive = tar::Archive::new(reader);
@@ -171,11 +174,11 @@ impl Unpacker<'_> {
     }
 
     /// The disk image out of an archive; compressed, perhaps, but not a second archive: which path would count?
-    fn file(&mut self, reader: Box<dyn BufRead + '_>, size: u64, depth: usize) -> Result<(), StageError> {
+    fn file(&mut self, reader: Box<dyn Stream + '_>, size: u64, depth: usize) -> Result<(), StageError> {
         let mut reader = reader;
         let mut length = Length::Exactly(size);
         for level in depth.. {
-            let (prefix, whole) = compression::peek(reader, tar::BLOCK)?;
+            let (prefix, whole) = peek(reader, tar::BLOCK)?;
             let Some(compression) = Compression::detect(&prefix) else {
                 if tar::is_header(&prefix) {
                     return Err(refused(
@@ -192,42 +195,27 @@ impl Unpacker<'_> {
                     format!("the image is wrapped more than {MAX_DEPTH} times; unpack it and upload it again"),
                 ));
             }
+            compression.check(&prefix).map_err(|what| malformed(&format!("{} stream", compression.name()), what))?;
             length = content_length(compression, &prefix);
             reader = compression.reader(whole)?;
         }
         Ok(())
     }
 
-    fn image(&mut self, mut reader: Box<dyn BufRead + '_>, length: Length) -> Result<Unpacked, StageError> {
+    fn image(&mut self, mut reader: Box<dyn Stream + '_>, length: Length) -> Result<Unpacked, StageError> {
         self.sender.send(Piece::Begin(length))?;
         loop {
-            let mut chunk = BytesMut::zeroed(CHUNK);
-            let filled = read_full(&mut reader, &mut chunk)?;
-            if filled == 0 {
+            let batch = reader.batch(u64::MAX)?;
+            if batch.is_empty() {
                 return Ok(Unpacked::Disk);
             }
-            chunk.truncate(filled);
-            self.sender.send(Piece::Data(chunk.freeze()))?;
+            self.sender.send(Piece::Data(batch))?;
         }
     }
 }
 
 fn content_length(compression: Compression, prefix: &[u8]) -> Length {
     compression.content_size(prefix).map_or(Length::Unknown, Length::AtLeast)
-}
-
-/// Fills `buffer` as far as the stream goes.
-fn read_full(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match reader.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// A failure that lies in the image.

@@ -5,7 +5,9 @@
 
 use std::io::{self, BufRead, Read};
 
+use super::stream::{self, Stream};
 use super::{StageError, malformed};
+use crate::channel::Batch;
 
 /// The unit of a tar archive.
 pub(super) const BLOCK: usize = 512;
@@ -43,7 +45,7 @@ pub(super) struct Entry {
 
 /// Walks an archive.
 pub(super) struct Archive<'a> {
-    reader: Box<dyn BufRead + 'a>,
+    reader: Box<dyn Stream + 'a>,
     /// What is left of the present entry, padding included.
     left: u64,
     padding: u64,
@@ -67,7 +69,7 @@ pub(super) fn is_header(block: &[u8]) -> bool {
 impl<'a> Archive<'a> {
     /// Walks the archive that `reader` delivers.
     #[must_use]
-    pub(super) fn new(reader: Box<dyn BufRead + 'a>) -> Self {
+    pub(super) fn new(reader: Box<dyn Stream + 'a>) -> Self {
         Self { reader, left: 0, padding: 0, globals: Extensions::default() }
     }
 
@@ -199,11 +201,19 @@ impl BufRead for Content<'_, '_> {
 
 impl Read for Content<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let count = available.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&available[..count]);
-        self.consume(count);
-        Ok(count)
+        stream::read(self, buffer)
+    }
+}
+
+impl Stream for Content<'_, '_> {
+    fn batch(&mut self, most: u64) -> io::Result<Batch> {
+        // What is at hand now will be there for the batch; this notices an archive that ends too early.
+        if self.fill_buf()?.is_empty() {
+            return Ok(Batch::new());
+        }
+        let batch = self.archive.reader.batch(most.min(self.archive.left))?;
+        self.archive.left -= batch.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        Ok(batch)
     }
 }
 

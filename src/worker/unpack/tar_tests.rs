@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::unpack::stream::Decoded;
 
 /// A header with a right checksum.
 fn header(name: &str, kind: u8, size: &[u8]) -> [u8; BLOCK] {
@@ -40,7 +41,7 @@ fn pax(records: &[(&str, &str)]) -> Vec<u8> {
 }
 
 fn entries(archive: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, StageError> {
-    let mut archive = Archive::new(Box::new(archive));
+    let mut archive = Archive::new(Box::new(Decoded::new(archive)));
     let mut all = Vec::new();
     while let Some(entry) = archive.next()? {
         let mut content = Vec::new();
@@ -134,7 +135,7 @@ fn entries_are_walked_whether_read_or_not_and_the_end_is_found() {
         found.iter().map(|(entry, content)| (entry.path.as_str(), content.len())).collect::<Vec<_>>(),
         [("a", 700), ("b", 512)]
     );
-    let mut walked = Archive::new(Box::new(&archive[..]));
+    let mut walked = Archive::new(Box::new(Decoded::new(&archive[..])));
     assert_eq!(walked.next().unwrap().unwrap().path, "a");
     assert_eq!(walked.next().unwrap().unwrap().path, "b");
     assert_eq!(walked.next().unwrap(), None);

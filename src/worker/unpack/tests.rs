@@ -1,5 +1,7 @@
+use bytes::Bytes;
+
 use super::*;
-use crate::channel::{Batch, Waits, channel};
+use crate::channel::{Batch, CHUNK, Waits, channel};
 
 /// What the decoder would get for `blob`, and what was found.
 fn feed(blob: Vec<u8>, container: Container) -> (Vec<u8>, Option<Length>, Result<Unpacked, StageError>) {
@@ -19,7 +21,7 @@ fn feed(blob: Vec<u8>, container: Container) -> (Vec<u8>, Option<Length>, Result
         while let Ok(Some(piece)) = pieces.receive() {
             match piece {
                 Piece::Begin(length) => begin = Some(length),
-                Piece::Data(bytes) => image.extend_from_slice(&bytes),
+                Piece::Data(batch) => batch.iter().for_each(|piece| image.extend_from_slice(piece)),
             }
         }
         (image, begin, unpacked.join().unwrap())
