@@ -1,11 +1,12 @@
 //! Runs what is measured: everything under the same limits, with the servers' CPU-seconds told apart, and with nothing
 //! left to be written from the run before.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use vmdisk_e2e::cache;
 
 use super::limits::{self, Limits};
 use super::process::{self, Usage};
@@ -23,15 +24,20 @@ pub(super) struct Bench {
     limits: Option<Limits>,
     /// The directory for everything that is written.
     dir: PathBuf,
+    /// Two benches at once would measure each other.
+    _lock: File,
 }
 
 impl Bench {
     /// A bench that writes to `dir`, which is removed with everything in it in the end.
     pub(super) fn new(source: Source, dir: PathBuf, limits: Option<Limits>) -> Result<Self> {
+        let cache = cache::root()?;
+        fs::create_dir_all(&cache).with_context(|| format!("cannot create {}", cache.display()))?;
+        let lock = cache::lock(&cache.join("bench.lock"))?;
         Volume::clean_up(&dir)?;
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         clear(&dir)?;
-        Ok(Self { source, limits, dir })
+        Ok(Self { source, limits, dir, _lock: lock })
     }
 
     /// The CPUs that a floor is made of.
