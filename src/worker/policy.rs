@@ -87,8 +87,7 @@ impl Policy {
     ///
     /// [`Reason::SourceNotAllowed`] naming both.
     pub fn check_address(&self, host: &str, address: IpAddr) -> Result<()> {
-        let named = self.allowed.iter().any(|prefix| prefix.host.eq_ignore_ascii_case(host));
-        if named {
+        if self.names(host) {
             return Ok(());
         }
         let Some(kind) = self.refusal(canonical(address)) else {
@@ -101,6 +100,12 @@ impl Policy {
                  name the host in allowedSources in sync-operator-policy"
             ),
         ))
+    }
+
+    /// Whether one of the sources that the policy allows is at `host`.
+    #[must_use]
+    pub fn names(&self, host: &str) -> bool {
+        self.allowed.iter().any(|prefix| prefix.host.eq_ignore_ascii_case(host))
     }
 
     fn refusal(&self, address: IpAddr) -> Option<String> {
@@ -131,33 +136,48 @@ impl Policy {
 }
 
 /// Metadata and platform services of the large clouds; whoever reaches them can become the node.
-const METADATA: [IpAddr; 4] = [
+const METADATA: [IpAddr; 7] = [
     // AWS, Google, Azure and most others.
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
-    // AWS over IPv6.
+    // AWS over IPv6: the instance's, and the identities of EKS pods.
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    // Google over IPv6.
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
     // Alibaba Cloud.
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     // Azure's platform channel.
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    // Oracle Cloud.
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
 ];
 
-/// The address that a packet would really go to: IPv4 inside IPv6 is IPv4.
-fn canonical(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = address else {
-        return address;
-    };
-    let embedded = |high: u16, low: u16| {
-        let [a, b] = high.to_be_bytes();
-        let [c, d] = low.to_be_bytes();
-        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-    };
-    match v6.segments() {
-        // IPv4-mapped (RFC 4291), the NAT64 well-known prefix (RFC 6052), and 6to4 (RFC 3056).
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
-            embedded(high, low)
+/// The IPv4 address that a packet to `address` would really go to, where IPv6 carries one.
+fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let octets = address.octets();
+    let at = |places: [usize; 4]| Some(Ipv4Addr::from(places.map(|place| octets[place])));
+    match address.segments() {
+        // These two are themselves; everything else below ::/96 is IPv4-compatible (RFC 4291, section 2.5.5.1).
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
+        // So are IPv4-mapped (section 2.5.5.2) and IPv4-translated addresses (RFC 2765), and the well-known prefix of
+        // NAT64 (RFC 6052).
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
+            at([12, 13, 14, 15])
         }
-        _ => address,
+        // The prefix for local NAT64 (RFC 8215), of 96 or of 48 bits: the latter goes around the ninth octet.
+        [0x64, 0xff9b, 1, 0, 0, 0, ..] => at([12, 13, 14, 15]),
+        [0x64, 0xff9b, 1, ..] => at([6, 7, 9, 10]),
+        // 6to4 (RFC 3056).
+        [0x2002, ..] => at([2, 3, 4, 5]),
+        _ => None,
+    }
+}
+
+/// The address to judge: IPv4 inside IPv6 is IPv4.
+fn canonical(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => carried(v6).map_or(address, IpAddr::V4),
+        IpAddr::V4(_) => address,
     }
 }
 

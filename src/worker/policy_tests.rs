@@ -65,6 +65,16 @@ fn addresses_that_no_image_lies_at_are_refused_however_they_are_written() {
         ("::ffff:127.0.0.1", "loopback"),
         ("64:ff9b::7f00:1", "loopback"),
         ("2002:7f00:1::", "loopback"),
+        ("::127.0.0.1", "loopback"),
+        ("::ffff:0:127.0.0.1", "loopback"),
+        ("64:ff9b:1::127.0.0.1", "loopback"),
+        ("64:ff9b:1:7f00:0:1::", "loopback"),
+        ("64:ff9b:1:a9fe:a9:fe00::", "metadata"),
+        ("64:ff9b::169.254.169.254", "metadata"),
+        ("::a9fe:a9fe", "metadata"),
+        ("192.0.0.192", "metadata"),
+        ("fd20:ce::254", "metadata"),
+        ("fd00:ec2::23", "metadata"),
         ("169.254.169.254", "metadata"),
         ("::ffff:169.254.169.254", "metadata"),
         ("fd00:ec2::254", "metadata"),
@@ -86,7 +96,17 @@ fn addresses_that_no_image_lies_at_are_refused_however_they_are_written() {
         assert_eq!(failure.reason, Reason::SourceNotAllowed);
         assert!(failure.message.contains(expected), "{address}: {failure}");
     }
-    for address in ["10.0.0.1", "192.168.1.1", "8.8.8.8", "2606:4700::1", "192.0.2.8"] {
+    for address in [
+        "10.0.0.1",
+        "192.168.1.1",
+        "8.8.8.8",
+        "2606:4700::1",
+        "192.0.2.8",
+        "64:ff9b::8.8.8.8",
+        "64:ff9b:1::8.8.8.8",
+        "64:ff9b:1:808:8:800::",
+        "fd00::1",
+    ] {
         assert!(policy.check_address("h", address.parse().unwrap()).is_ok(), "{address}");
     }
 }
@@ -119,6 +139,8 @@ proptest! {
         for v6 in [
             v4.to_ipv6_mapped(),
             Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
+            Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, high, low),
+            Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, high, low),
             Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1),
         ] {
             prop_assert_eq!(policy.check_address("h", v6.into()).is_ok(), plain, "{}", v6);

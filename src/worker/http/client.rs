@@ -1,5 +1,6 @@
 //! One request: policy, credentials, redirects.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub struct Client {
     inner: reqwest::Client,
     policy: Arc<Policy>,
     options: Arc<Options>,
+    proxies: Arc<HashSet<String>>,
 }
 
 /// What is asked of a server.
@@ -94,7 +96,8 @@ impl Client {
             Some(directory) => read_certificates(directory)?,
             None => Vec::new(),
         };
-        let resolver = CheckedResolver::new(Arc::clone(&policy), proxy_hosts());
+        let proxies = Arc::new(proxy_hosts());
+        let resolver = CheckedResolver::new(Arc::clone(&policy), Arc::clone(&proxies));
         let inner = reqwest::Client::builder()
             .user_agent(concat!("vmdisk-worker/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -113,7 +116,7 @@ impl Client {
                     format!("failed to set up TLS: {}; are the system's CA certificates installed?", chain(&error)),
                 )
             })?;
-        Ok(Self { inner, policy, options: Arc::new(options) })
+        Ok(Self { inner, policy, options: Arc::new(options), proxies })
     }
 
     /// How patient this client is.
@@ -211,6 +214,16 @@ impl Client {
         let address = match url.host() {
             Some(url::Host::Ipv4(address)) => address.into(),
             Some(url::Host::Ipv6(address)) => address.into(),
+            // The way to the proxy is exempt from that check, so the proxy's host must not be taken for a source.
+            Some(url::Host::Domain(host)) if self.proxies.contains(host) && !self.policy.names(host) => {
+                return Err(Failure::new(
+                    Reason::SourceNotAllowed,
+                    format!(
+                        "{host} is the host of the proxy; if images lie there too, \
+                         name it in allowedSources in sync-operator-policy"
+                    ),
+                ));
+            }
             _ => return Ok(()),
         };
         self.policy.check_address(url.host_str().unwrap_or_default(), address)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use crate::failure::{Failure, Reason};
+use crate::failure::{Failure, Reason, Result};
 use crate::policy::Policy;
 
 /// The system's resolver, its answers checked.
@@ -17,8 +17,8 @@ pub(super) struct CheckedResolver {
 
 impl CheckedResolver {
     /// `proxies` are exempt: whoever sets up the pod named them.
-    pub(super) fn new(policy: Arc<Policy>, proxies: HashSet<String>) -> Self {
-        Self { policy, proxies: Arc::new(proxies) }
+    pub(super) fn new(policy: Arc<Policy>, proxies: Arc<HashSet<String>>) -> Self {
+        Self { policy, proxies }
     }
 }
 
@@ -32,22 +32,27 @@ impl Resolve for CheckedResolver {
             if proxies.contains(host) {
                 return Ok(Box::new(found.into_iter()) as Addrs);
             }
-            let mut refusal = None;
-            let mut allowed = Vec::new();
-            for address in found {
-                match policy.check_address(host, address.ip()) {
-                    Ok(()) => allowed.push(address),
-                    Err(failure) => refusal = Some(failure),
-                }
-            }
-            if allowed.is_empty() {
-                return Err(refusal
-                    .unwrap_or_else(|| Failure::new(Reason::Connection, format!("{host} has no address")))
-                    .into());
-            }
+            let allowed = allowed(&policy, host, found)?;
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
+}
+
+/// Those of the addresses of `host` that may be connected to, and nothing else is: a name that leads elsewhere when it
+/// is asked for again gains nothing.
+fn allowed(policy: &Policy, host: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>> {
+    let mut refusal = None;
+    let mut allowed = Vec::new();
+    for address in found {
+        match policy.check_address(host, address.ip()) {
+            Ok(()) => allowed.push(address),
+            Err(failure) => refusal = Some(failure),
+        }
+    }
+    if allowed.is_empty() {
+        return Err(refusal.unwrap_or_else(|| Failure::new(Reason::Connection, format!("{host} has no address"))));
+    }
+    Ok(allowed)
 }
 
 /// The hosts of the proxies that the environment names.
@@ -62,3 +67,7 @@ pub(super) fn proxy_hosts() -> HashSet<String> {
         })
         .collect()
 }
+
+#[cfg(test)]
+#[path = "resolver_tests.rs"]
+mod tests;

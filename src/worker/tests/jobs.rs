@@ -11,7 +11,7 @@ use crate::support::{Bench, assert_disk, digest, patterned};
 const SIZE: usize = 100 << 20;
 
 /// A job that fills the directory `target` of the bench from the server.
-fn job(bench: &Bench, server: &Server, path: &str) -> Job {
+pub(crate) fn job(bench: &Bench, server: &Server, path: &str) -> Job {
     let target = bench.path("target");
     std::fs::create_dir_all(&target).unwrap();
     Job {

@@ -11,6 +11,7 @@ mod formats;
 mod hostile;
 mod http;
 mod jobs;
+mod reach;
 mod reading;
 mod registry;
 mod s3;
