@@ -4,7 +4,7 @@ use axum::http::header::ACCEPT_RANGES;
 use vmdisk_wire::ExitClass;
 
 use crate::server::{Fault, Resource, Server};
-use crate::support::{Bench, assert_disk, patterned};
+use crate::support::{Bench, assert_disk, digest, noise, patterned};
 
 const SIZE: usize = 9 << 20;
 
@@ -111,4 +111,37 @@ fn a_body_shorter_than_its_length_is_no_disk() {
     server.put("/d", resource(&disk, None, vec![Fault::Cut(500_000); 8]));
     bench.fetch(&server.url("/d"), &[]).failed(ExitClass::Transient, "Connection", "");
     assert!(!bench.output().exists());
+}
+
+#[test]
+fn a_token_that_expires_in_the_middle_is_replaced() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = noise(48 << 20, 1);
+    let name = digest(&ring::digest::SHA256, &disk);
+    let manifest = format!(
+        r#"{{"schemaVersion": 2, "config": {{"mediaType": "application/vnd.oci.empty.v1+json", "digest": "{name}",
+        "size": 2}}, "layers": [{{"mediaType": "application/x-raw", "digest": "{name}", "size": {}}}]}}"#,
+        disk.len()
+    );
+    server.serve("/v2/lab/vm/manifests/1", manifest);
+    let challenge = format!("Bearer realm=\"{}\"", server.url("/token"));
+    let blob = format!("/v2/lab/vm/blobs/{name}");
+    server.put(
+        &blob,
+        Resource {
+            authorization: Some(("Bearer one".into(), challenge)),
+            faults: [20, 32].map(|at| Fault::Expire(at << 20, format!("Bearer {at}"))).into(),
+            // So slow that several connections pay.
+            bytes_per_second: Some(8 << 20),
+            ..resource(&disk, None, Vec::new())
+        },
+    );
+    // One answer for each token, and then none.
+    let tokens = ["one", "20", "32"].map(|token| Fault::Answer(200, Vec::new(), format!("{{\"token\": \"{token}\"}}")));
+    server.put("/token", Resource { faults: tokens.into(), ..Resource::default() });
+    let run = bench.fetch(&format!("docker://{}/lab/vm:1", server.host()), &[]).done();
+    assert_disk(&bench.output(), &disk);
+    assert_eq!(run.report.bytes_fetched, disk.len() as u64);
+    assert_eq!(server.seen("/token").len(), 3);
+    assert!(server.most_open() > 2, "over several connections");
 }

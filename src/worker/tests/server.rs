@@ -54,6 +54,8 @@ pub(crate) enum Fault {
     Short(usize),
     /// The answer to what begins at this offset or behind it is of another range, so much further on.
     Shift(usize, usize),
+    /// From the first request on that begins at this offset or behind it, `Authorization` must have this value.
+    Expire(usize, String),
     /// As [`Fault::Cut`], and afterwards the resource is another, with another tag.
     CutAndReplace(usize, Bytes, String),
 }
@@ -63,7 +65,7 @@ impl Fault {
     fn hits(&self, span: &Range<usize>) -> bool {
         match self {
             Self::Answer(..) => true,
-            Self::AnswerFrom(from, ..) | Self::Shift(from, _) => span.start >= *from,
+            Self::AnswerFrom(from, ..) | Self::Shift(from, _) | Self::Expire(from, _) => span.start >= *from,
             Self::Cut(at) | Self::Stall(at) | Self::Short(at) | Self::CutAndReplace(at, ..) => span.contains(at),
         }
     }
@@ -218,6 +220,9 @@ async fn serve(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Resp
         // A HEAD has no bytes that could go wrong.
         let hit = *request.method() != Method::HEAD && resource.faults.front().is_some_and(|fault| fault.hits(&span));
         let fault = if hit { resource.faults.pop_front() } else { None };
+        if let (Some(Fault::Expire(_, fresh)), Some((expected, _))) = (&fault, &mut resource.authorization) {
+            expected.clone_from(fresh);
+        }
         let now = resource.clone();
         if let Some(Fault::CutAndReplace(_, body, etag)) = &fault {
             resource.body = body.clone();

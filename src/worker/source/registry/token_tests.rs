@@ -26,3 +26,19 @@ fn challenges_are_read() {
         assert_eq!(parse_challenge(text), expected, "{text}");
     }
 }
+
+#[tokio::test]
+async fn requests_that_were_refused_at_once_share_one_token() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::new(Arc::default(), crate::http::Options::default(), None).unwrap();
+    let api = Url::parse("https://registry.test/v2/lab/vm/").unwrap();
+    let auth = RegistryAuth::new(&client, &api, "lab/vm", Credentials::Anonymous).unwrap();
+    let mut headers = HeaderMap::new();
+    // A service that the policy refuses: asking it is an error.
+    headers.insert(WWW_AUTHENTICATE, "Bearer realm=\"https://169.254.169.254/\"".parse().unwrap());
+    let asked = Instant::now();
+    assert!(auth.refused(&headers, asked).await.is_err());
+    *auth.header.lock().unwrap() = (Some(bearer("fresh").unwrap()), Instant::now());
+    assert!(auth.refused(&headers, asked).await.unwrap(), "another request has brought a token since");
+    assert!(auth.refused(&headers, Instant::now()).await.is_err(), "which is refused in its turn");
+}
