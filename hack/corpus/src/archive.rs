@@ -48,6 +48,11 @@ fn members(group: &mut Group) {
         ("block-device", "device", header("disk/disk.img", kind::BLOCK_DEVICE, 0)),
         ("fifo", "special", header("disk/disk.img", kind::FIFO, 0)),
         ("unknown-type", "special", header("disk/disk.img", b'~', 0)),
+        (
+            "link-with-a-terminal-code-in-its-name",
+            "symbolic link",
+            link("disk/\x1b[2J\x07\r.img", kind::SYMBOLIC_LINK, "x"),
+        ),
         ("symbolic-link-alone", "no file", link("disk.img", kind::SYMBOLIC_LINK, "/etc/passwd")),
         ("device-alone", "no file", header("disk.img", kind::BLOCK_DEVICE, 0)),
         ("directory-alone", "no file", header("disk.img/", kind::DIRECTORY, 0)),
@@ -92,6 +97,8 @@ fn paths(group: &mut Group) {
     refused(group, "absolute-path-of-many-slashes", "path", vec![member(&format!("//{ESCAPE}"), kind::FILE, &disk())]);
     let long = member("././@LongLink", kind::LONG_NAME, format!("{deep}\0").as_bytes());
     refused(group, "long-name-that-climbs", "path", vec![long, member(NAME, kind::FILE, &disk())]);
+    let long = extended(&record("path", &format!("disk/{}", "n".repeat(100_000))));
+    refused(group, "link-with-an-endless-name", "symbolic link", vec![long, link(NAME, kind::SYMBOLIC_LINK, "x")]);
     let renamed = extended(&record("path", ESCAPE));
     refused(group, "pax-path-that-is-absolute", "path", vec![renamed, member(NAME, kind::FILE, &disk())]);
     let renamed = extended(&record("path", &climbing));

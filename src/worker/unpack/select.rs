@@ -64,6 +64,15 @@ impl<'a> Selector<'a> {
     ///
     /// A second candidate, or one that is no plain file.
     pub(super) fn judge(&mut self, entry: &Entry) -> Result<Verdict, StageError> {
+        if self.wanted.is_none() && self.container == Container::Plain && leads_out(entry) {
+            return Err(refused(
+                Reason::MalformedArchive,
+                format!(
+                    "the path {} leads out of the archive; pack the disk image under its plain name",
+                    shown(&entry.path)
+                ),
+            ));
+        }
         let Some(path) = canonical(&entry.path) else {
             return Ok(Verdict::Skip);
         };
@@ -78,13 +87,16 @@ impl<'a> Selector<'a> {
             Kind::Sparse => {
                 return Err(refused(
                     Reason::UnsupportedImage,
-                    format!("{path} is a sparse tar member, which is not supported; pack it without --sparse"),
+                    format!(
+                        "{} is a sparse tar member, which is not supported; pack it without --sparse",
+                        shown(&path)
+                    ),
                 ));
             }
             Kind::Directory | Kind::SymbolicLink | Kind::HardLink | Kind::Special => {
                 return Err(refused(
                     Reason::UnsupportedImage,
-                    format!("{path} is {}, the disk must be a plain file", kind_name(entry.kind)),
+                    format!("{} is {}, the disk must be a plain file", shown(&path), kind_name(entry.kind)),
                 ));
             }
         }
@@ -94,7 +106,10 @@ impl<'a> Selector<'a> {
             } else {
                 "name the one that is the disk in path"
             };
-            return Err(refused(Reason::NoDisk, format!("both {first} and {path} may be the disk; {place}")));
+            return Err(refused(
+                Reason::NoDisk,
+                format!("both {} and {} may be the disk; {place}", shown(first), shown(&path)),
+            ));
         }
         self.chosen = Some(path);
         Ok(Verdict::Take)
@@ -180,6 +195,21 @@ fn is_at_or_below(path: &str, directory: &str) -> bool {
 fn canonical(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     (!parts.is_empty() && !parts.contains(&"..")).then(|| parts.join("/"))
+}
+
+/// Whether a file would come to lie outside of where the archive is extracted. Nothing is extracted here; but whoever
+/// makes such an archive does not mean a disk. In layers paths are absolute by nature.
+fn leads_out(entry: &Entry) -> bool {
+    matches!(entry.kind, Kind::Regular | Kind::Sparse)
+        && (entry.path.starts_with('/') || entry.path.split('/').any(|part| part == ".."))
+}
+
+/// A path out of an archive, made fit for a message: without control characters, and cut.
+fn shown(path: &str) -> String {
+    const LIMIT: usize = 100;
+    let ellipsis = if path.chars().nth(LIMIT).is_some() { "…" } else { "" };
+    let start: String = path.chars().take(LIMIT).collect();
+    format!("{}{ellipsis}", start.escape_debug())
 }
 
 fn kind_name(kind: Kind) -> &'static str {

@@ -51,6 +51,9 @@ fn what_is_no_single_plain_file_is_refused() {
         (None, Layer, &[("disk/a", Special)], "is a device"),
         (Some("a"), Plain, &[("a", Directory)], "is a directory"),
         (None, Plain, &[("a", Sparse)], "sparse tar member"),
+        (None, Plain, &[("/a", Regular)], "the path /a leads out"),
+        (None, Plain, &[("a/../../b", Regular)], "the path a/../../b leads out"),
+        (None, Layer, &[("disk/\u{1b}[2J", HardLink)], "disk/\\u{1b}[2J is a hard link"),
     ] {
         let message = choose(wanted, container, entries).unwrap_err();
         assert!(message.contains(expected), "{message}");
