@@ -1,45 +1,18 @@
 //! Damaged and malicious images: no panic, no hang, no byte outside the disk, and the same verdict by every route.
 
-use std::{collections::BTreeMap, hash::BuildHasher, io, sync::LazyLock};
+use std::{io, sync::LazyLock};
 
 use proptest::prelude::*;
 use vmdisk_corpus::{Class, Expected, Layer};
-use vmdisk_format::{
-    Decoder, Details, Error, Inspection, MAX_PREFIX, Options, Reason, Refusal, Sink, Verdict, decode_at,
-    inspect_prefix, inspect_reader,
-};
+use vmdisk_format::{Details, Error, Options, Reason, Refusal, Sink, decode_at, inspect_reader};
 
 use crate::support::{
     assert_same,
     qemu::{Images, qemu_img, text},
+    routes::{Outcome, check},
     sample_disk,
     writer::{Cluster, Plan},
 };
-
-/// The sectors of a disk of any size, by their hashes.
-struct Sectors {
-    size: u64,
-    hashes: BTreeMap<u64, u64>,
-    hasher: std::hash::RandomState,
-}
-
-impl Sectors {
-    fn new(size: u64, hasher: &std::hash::RandomState) -> Self {
-        Self { size, hashes: BTreeMap::new(), hasher: hasher.clone() }
-    }
-}
-
-impl Sink for Sectors {
-    fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
-        assert!(offset + data.len() as u64 <= self.size, "beyond the disk");
-        for (index, sector) in (offset / 512..).zip(data.chunks(512)) {
-            if sector.iter().any(|&byte| byte != 0) {
-                self.hashes.insert(index, self.hasher.hash_one(sector));
-            }
-        }
-        Ok(())
-    }
-}
 
 /// What only decoders find that are still to be written.
 const OPEN: [&str; 6] = [
@@ -54,68 +27,17 @@ const OPEN: [&str; 6] = [
 /// Valid, and yet too much for the QEMU of this machine.
 const QEMU_REFUSES: [&str; 1] = ["vhdx-damaged-one-region-table"];
 
-/// The disk, or why there is none.
-type Outcome = Result<BTreeMap<u64, u64>, Error>;
-
-fn by_random_access(inspection: &Inspection, image: &[u8], sectors: &mut Sectors) -> Outcome {
-    decode_at(inspection, &Options::default(), &image, sectors)?;
-    Ok(std::mem::take(&mut sectors.hashes))
-}
-
-fn by_stream(inspection: &Inspection, image: &[u8], sectors: &mut Sectors) -> Outcome {
-    let mut decoder = Decoder::new(inspection, &Options::default())?;
-    for chunk in image.chunks(10_000) {
-        decoder.push(chunk, sectors)?;
-    }
-    decoder.finish(sectors)?;
-    Ok(std::mem::take(&mut sectors.hashes))
-}
-
-/// Runs an image through everything. Gives the cause of its refusal, if it is refused.
-fn run(image: &[u8]) -> Option<Reason> {
-    run_through(image).map(|refusal| refusal.reason)
-}
-
 /// Runs an image through everything. Gives the refusal, if it is one.
-fn run_through(image: &[u8]) -> Option<Refusal> {
-    let refused = |error: Error| match error {
-        Error::Refused(refusal) => Some(refusal),
-        other => panic!("no refusal: {other}"),
-    };
-    let mut length = 1;
-    let streamed = loop {
-        let end = image.len().min(length);
-        let known = (end == image.len()).then_some(end as u64);
-        match inspect_prefix(&image[..end], known) {
-            Ok(Verdict::NeedMore(more)) => {
-                assert!(more > length && more <= MAX_PREFIX);
-                length = more;
-            }
-            verdict => break verdict,
-        }
-    };
-    let inspection = match inspect_reader(&image) {
-        Ok(inspection) => inspection,
-        Err(error) => return refused(error),
-    };
-    streamed.expect("what passes whole passes as a prefix");
-    let size = inspection.virtual_size.expect("known");
-    let hasher = std::hash::RandomState::new();
-    let sectors = || Sectors::new(size, &hasher);
-    let random = by_random_access(&inspection, image, &mut sectors());
-    let stream = by_stream(&inspection, image, &mut sectors());
-    match (random, stream) {
-        (Ok(random), Ok(stream)) => {
-            assert_eq!(random, stream);
-            None
-        }
-        // Without its own order a stream can't always say more than that.
-        (Ok(_), Err(Error::NeedsWholeImage { .. } | Error::NeedsRandomAccess { .. }))
-        | (Err(Error::NoDecoder { .. }), Err(Error::NoDecoder { .. })) => None,
-        (Ok(_), Err(error)) => panic!("only the stream is refused: {error}"),
-        (Err(error), Ok(_)) => panic!("only random access is refused: {error}"),
-        (Err(random), Err(_)) => refused(random),
+fn refusal(image: &[u8]) -> Option<Refusal> {
+    match check(image, 10_000, usize::MAX) {
+        Outcome::Refused(refusal) => Some(refusal),
+        Outcome::Disk | Outcome::Undecided => None,
     }
+}
+
+/// The cause of the refusal.
+fn run(image: &[u8]) -> Option<Reason> {
+    refusal(image).map(|refusal| refusal.reason)
 }
 
 fn plan(version: u32, cluster_bits: u32, extended: bool) -> Plan {
@@ -181,7 +103,7 @@ fn the_corpus_is_refused_by_the_names_of_its_fields() {
         if case.layer != Layer::Image || OPEN.iter().any(|open| case.name.starts_with(open)) {
             continue;
         }
-        let found = run_through(&case.bytes());
+        let found = refusal(&case.bytes());
         match (&case.expected, found) {
             (Expected::Disk | Expected::Refused { class: Class::DoesNotFit, .. }, None) => {}
             (Expected::Refused { class: Class::Malformed, names }, Some(refusal))

@@ -1,6 +1,7 @@
 //! What the black-box tests share: a sink that checks its caller, and ways to run an image through the decoders.
 
 pub(crate) mod qemu;
+pub(crate) mod routes;
 pub(crate) mod writer;
 
 use std::io;
