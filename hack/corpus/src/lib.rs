@@ -19,6 +19,7 @@ mod foreign;
 mod group;
 mod pack;
 mod qcow2;
+mod seed;
 mod tar;
 mod vdi;
 mod vhd;
@@ -28,6 +29,7 @@ mod vmdk;
 use std::{fs, io, path::Path};
 
 pub use case::{Case, Class, Expected, Layer};
+pub use seed::Target;
 
 /// The room of the target that the corpus is made for, in bytes: what unpacks to more does not fit.
 pub const ROOM: u64 = 64 << 20;

@@ -45,6 +45,13 @@ pub(crate) fn seal(header: &mut [u8]) {
     put(header, 148, format!("{sum:06o}\0 ").as_bytes());
 }
 
+/// Makes the checksums of all blocks fit that look like headers.
+pub(crate) fn seal_all(archive: &mut [u8]) {
+    for block in archive.chunks_exact_mut(BLOCK).filter(|block| &block[257..262] == b"ustar") {
+        seal(block);
+    }
+}
+
 /// A member with its content, padded.
 pub(crate) fn member(name: &str, kind: u8, content: &[u8]) -> Vec<u8> {
     let mut member = header(name, kind, content.len() as u64);

@@ -69,6 +69,17 @@ fn sector(offset: usize) -> u32 {
     u32::try_from(offset / 512).expect("small")
 }
 
+/// Makes the checksums of whatever structures are there fit.
+pub(crate) fn seal_all(image: &mut [u8]) {
+    let length = image.len();
+    if length < DATA {
+        return;
+    }
+    for (at, size, checksum) in [(0, FOOTER, 64), (HEADER, TABLE - HEADER, 36), (length - FOOTER, FOOTER, 64)] {
+        seal(&mut image[at..at + size], checksum);
+    }
+}
+
 /// Makes the checksums fit, and the footer like its copy.
 fn seal_dynamic(image: &mut [u8]) {
     if image.len() < 2 * DATA {

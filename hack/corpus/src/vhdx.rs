@@ -102,7 +102,7 @@ fn put_item(image: &mut [u8], index: usize, (kind, offset, length, flags): (u128
 }
 
 /// Makes the checksums of headers and region tables fit [2.2.2, 2.2.3].
-fn seal(image: &mut [u8]) {
+pub(crate) fn seal(image: &mut [u8]) {
     let structures = HEADERS.map(|at| (at, 4 * KIB)).into_iter().chain(REGIONS.map(|at| (at, TABLE)));
     for (at, length) in structures {
         let Some(structure) = image.get_mut(at..at + length) else {

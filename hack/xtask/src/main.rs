@@ -4,6 +4,7 @@ mod bench;
 mod cluster;
 mod demo;
 mod deploy;
+mod fuzz;
 mod generate;
 mod test;
 
@@ -32,6 +33,8 @@ enum Command {
     Test(test::Options),
     /// Measure, and compare with the targets
     Bench(bench::Bench),
+    /// Run the fuzz targets, each for a while
+    Fuzz(fuzz::Options),
     /// The servers beside the cluster, as the launcher starts them
     #[command(hide = true)]
     Serve {
@@ -49,6 +52,7 @@ fn main() -> Result<()> {
         Command::Deploy => deploy::run(),
         Command::Test(options) => test::run(&options),
         Command::Bench(bench) => bench::run(&bench),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Serve { config } => vmdisk_e2e::servers::run(&config),
         Command::Gen(options) => generate::run(&options),
     }

@@ -1,0 +1,5 @@
+#![no_main]
+
+use vmdisk_corpus::Target;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| vmdisk_fuzz::wrapping(Target::Tar, input));
