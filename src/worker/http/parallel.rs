@@ -14,6 +14,12 @@ const MOST: usize = 6;
 /// What one connection must bring before it is judged: many round trips' worth, so that slow start does not count.
 const SAMPLE: u64 = 8 << 20;
 
+/// And how long it must have been at it, so that neither scheduling nor what was buffered counts.
+const SAMPLE_TIME: Duration = Duration::from_millis(50);
+
+/// Bytes a second that no single connection is kept from by the network, and that no disk takes in faster.
+const PLENTY: f64 = 1e9;
+
 /// More connections must be faster by this to be worth it.
 const GAIN: f64 = 1.2;
 
@@ -49,12 +55,12 @@ impl Parallelism {
         self.bytes += bytes;
         self.elapsed += elapsed;
         self.waited += waited;
-        if self.bytes < SAMPLE * self.connections as u64 {
+        if self.bytes < SAMPLE * self.connections as u64 || self.elapsed < SAMPLE_TIME {
             return;
         }
         #[expect(clippy::cast_precision_loss, reason = "a rate to compare with another")]
         let rate = self.bytes as f64 / self.elapsed.as_secs_f64().max(f64::EPSILON);
-        let starved = self.waited * 2 > self.elapsed;
+        let starved = self.waited * 2 > self.elapsed && rate < PLENTY;
         (self.bytes, self.elapsed, self.waited) = (0, Duration::ZERO, Duration::ZERO);
         if !starved {
             return;

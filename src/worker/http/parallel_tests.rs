@@ -26,6 +26,7 @@ fn connections_are_added_as_long_as_they_pay() {
         ("a link that one fills", &|_| 100.0, 0.9, &[1, 2, 1]),
         ("a link that four fill", &|connections| each(connections).min(180.0), 0.9, &[1, 2, 4, 6, 3]),
         ("two would be too many", &|connections| 100.0 / each(connections), 0.9, &[1, 2, 1]),
+        ("one that brings plenty", &|_| 2000.0, 0.9, &[1]),
         ("a reader that is the slower side", &each, 0.3, &[1]),
     ] {
         assert_eq!(settle(rate, waiting), expected, "{name}");
