@@ -3,18 +3,13 @@
 use std::io::BufRead;
 
 use bzip2::bufread::MultiBzDecoder;
-use liblzma::bufread::XzDecoder;
-use liblzma::stream::CONCATENATED;
 
-use super::gzip;
 use super::stream::{Decoded, Stream};
+use super::{gzip, xz};
 use crate::failure::{Failure, Reason};
 
 /// 128 MiB, what `zstd --long` needs and no more (RFC 8878 lets a frame ask for terabytes).
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
-
-/// `xz -9` needs 65 MiB.
-const XZ_MEMORY_LIMIT: u64 = 80 << 20;
 
 /// The compressions that are undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,11 +80,7 @@ impl Compression {
         Ok(match self {
             Self::Gzip => Box::new(Decoded::new(gzip::reader(compressed))),
             Self::Bzip2 => Box::new(Decoded::new(MultiBzDecoder::new(compressed))),
-            Self::Xz => {
-                let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_LIMIT, CONCATENATED)
-                    .map_err(|error| set_up(&error))?;
-                Box::new(Decoded::new(XzDecoder::new_stream(compressed, stream)))
-            }
+            Self::Xz => Box::new(Decoded::new(xz::Reader::new(compressed).map_err(|error| set_up(&error))?)),
             Self::Zstd => {
                 let mut decoder =
                     zstd::stream::read::Decoder::with_buffer(compressed).map_err(|error| set_up(&error))?;

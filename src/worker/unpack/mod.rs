@@ -3,8 +3,10 @@
 mod compression;
 mod gzip;
 mod select;
+mod sparse;
 mod stream;
 mod tar;
+mod xz;
 
 use std::io;
 

@@ -84,15 +84,6 @@ impl<'a> Selector<'a> {
         }
         match entry.kind {
             Kind::Regular => {}
-            Kind::Sparse => {
-                return Err(refused(
-                    Reason::UnsupportedImage,
-                    format!(
-                        "{} is a sparse tar member, which is not supported; pack it without --sparse",
-                        shown(&path)
-                    ),
-                ));
-            }
             Kind::Directory | Kind::SymbolicLink | Kind::HardLink | Kind::Special => {
                 return Err(refused(
                     Reason::UnsupportedImage,
@@ -137,7 +128,7 @@ impl<'a> Selector<'a> {
             // macOS writes a shadow of resource forks beside every file; links hold no disk by themselves.
             (Container::Plain, _) => {
                 let name = path.rsplit('/').next().unwrap_or(path);
-                !name.starts_with("._") && matches!(kind, Kind::Regular | Kind::Sparse)
+                !name.starts_with("._") && kind == Kind::Regular
             }
         }
     }
@@ -148,6 +139,7 @@ impl<'a> Selector<'a> {
         let join = |name: &str| {
             if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") }
         };
+        let mark = name.starts_with(".wh.");
         if name == ".wh..wh..opq" {
             if self.concerns(parent) {
                 self.here.opaque.insert(parent.to_owned());
@@ -157,20 +149,17 @@ impl<'a> Selector<'a> {
             if self.concerns(&hidden) {
                 self.here.gone.insert(hidden);
             }
-        } else {
+        } else if kind != Kind::Directory && self.concerns(path) {
             // A file in the place of a directory hides what the directory held.
-            if kind != Kind::Directory && self.concerns(path) {
-                self.here.gone.insert(path.to_owned());
-            }
-            return Ok(false);
+            self.here.gone.insert(path.to_owned());
         }
         if self.here.gone.len() + self.here.opaque.len() > MAX_WHITEOUTS {
             return Err(refused(
                 Reason::MalformedArchive,
-                format!("a layer has more than {MAX_WHITEOUTS} whiteouts beside the disk"),
+                format!("a layer has more than {MAX_WHITEOUTS} files and whiteouts beside the disk"),
             ));
         }
-        Ok(true)
+        Ok(mark)
     }
 
     /// Whether hiding `path` can hide a candidate.
@@ -200,8 +189,7 @@ fn canonical(path: &str) -> Option<String> {
 /// Whether a file would come to lie outside of where the archive is extracted. Nothing is extracted here; but whoever
 /// makes such an archive does not mean a disk. In layers paths are absolute by nature.
 fn leads_out(entry: &Entry) -> bool {
-    matches!(entry.kind, Kind::Regular | Kind::Sparse)
-        && (entry.path.starts_with('/') || entry.path.split('/').any(|part| part == ".."))
+    entry.kind == Kind::Regular && (entry.path.starts_with('/') || entry.path.split('/').any(|part| part == ".."))
 }
 
 /// A path out of an archive, made fit for a message: without control characters, and cut.
@@ -214,7 +202,7 @@ fn shown(path: &str) -> String {
 
 fn kind_name(kind: Kind) -> &'static str {
     match kind {
-        Kind::Regular | Kind::Sparse => "a file",
+        Kind::Regular => "a file",
         Kind::Directory => "a directory",
         Kind::SymbolicLink => "a symbolic link",
         Kind::HardLink => "a hard link",

@@ -18,7 +18,7 @@ fn choose(wanted: Option<&str>, container: Container, entries: &[(&str, Kind)]) 
 }
 
 use Container::{Layer, Plain};
-use Kind::{Directory, HardLink, Regular, Sparse, Special, SymbolicLink};
+use Kind::{Directory, HardLink, Regular, Special, SymbolicLink};
 
 #[test]
 fn the_rules_of_container_disks() {
@@ -50,7 +50,6 @@ fn what_is_no_single_plain_file_is_refused() {
         (None, Layer, &[("disk/a", HardLink)], "is a hard link"),
         (None, Layer, &[("disk/a", Special)], "is a device"),
         (Some("a"), Plain, &[("a", Directory)], "is a directory"),
-        (None, Plain, &[("a", Sparse)], "sparse tar member"),
         (None, Plain, &[("/a", Regular)], "the path /a leads out"),
         (None, Plain, &[("a/../../b", Regular)], "the path a/../../b leads out"),
         (None, Layer, &[("disk/\u{1b}[2J", HardLink)], "disk/\\u{1b}[2J is a hard link"),

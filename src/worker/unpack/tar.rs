@@ -1,10 +1,13 @@
 //! Reading tar archives as they come: entries in order, nothing extracted, nothing kept.
 //!
 //! Understands what GNU tar, `bsdtar`, Go and `BusyBox` write: v7, ustar, GNU long names and base-256 numbers, PAX path,
-//! size and linkpath. Sparse members are recognised, so that their map is never taken for content.
+//! size and linkpath, and sparse members in all their forms, which are read as the files that they stand for.
 
 use std::io::{self, BufRead, Read};
 
+use bytes::Bytes;
+
+use super::sparse::{self, Map, Part};
 use super::stream::{self, Stream};
 use super::{StageError, malformed};
 use crate::channel::Batch;
@@ -15,13 +18,20 @@ pub(super) const BLOCK: usize = 512;
 /// A long name or PAX header beyond this is no honest one.
 const MAX_EXTENSION: u64 = 1 << 20;
 
+/// The longest line of a map before the data is a number of 64 bits.
+const MAX_LINE: u64 = 21;
+
+/// What holes are read as, by reference.
+static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
+
+/// So many pieces of a hole are handed out at once.
+const HOLE_PIECES: u64 = 16;
+
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A file with content.
     Regular,
-    /// A file whose holes are left out, in any of the three GNU forms.
-    Sparse,
     /// A directory.
     Directory,
     /// A symbolic link.
@@ -39,7 +49,7 @@ pub(super) struct Entry {
     pub(super) path: String,
     /// What it is.
     pub(super) kind: Kind,
-    /// The length of its content.
+    /// The length of its content, holes included.
     pub(super) size: u64,
 }
 
@@ -49,6 +59,8 @@ pub(super) struct Archive<'a> {
     /// What is left of the present entry, padding included.
     left: u64,
     padding: u64,
+    /// Where what is left belongs, in a sparse entry.
+    map: Option<Map>,
     globals: Extensions,
 }
 
@@ -57,7 +69,7 @@ pub(super) struct Archive<'a> {
 struct Extensions {
     path: Option<String>,
     size: Option<u64>,
-    sparse: bool,
+    sparse: Option<sparse::Records>,
 }
 
 /// Whether a block is a tar header, by its checksum: v7 archives have no magic.
@@ -70,7 +82,7 @@ impl<'a> Archive<'a> {
     /// Walks the archive that `reader` delivers.
     #[must_use]
     pub(super) fn new(reader: Box<dyn Stream + 'a>) -> Self {
-        Self { reader, left: 0, padding: 0, globals: Extensions::default() }
+        Self { reader, left: 0, padding: 0, map: None, globals: Extensions::default() }
     }
 
     /// The next entry; `None` after the last. What was not read of the one before is skipped.
@@ -108,8 +120,13 @@ impl<'a> Archive<'a> {
                     extensions = self.globals.clone();
                 }
                 kind => {
-                    let size = extensions.size.unwrap_or(size);
-                    self.begin(size);
+                    self.begin(extensions.size.unwrap_or(size));
+                    let mut records = extensions.sparse.take();
+                    if let Some(name) = records.as_mut().and_then(|records| records.name.take()) {
+                        extensions.path = Some(name);
+                    }
+                    self.map = self.sparse_map(&block, records)?;
+                    let size = self.map.as_ref().map_or(self.left, Map::size);
                     return Ok(Some(entry(&block, kind, size, extensions)));
                 }
             }
@@ -132,8 +149,62 @@ impl<'a> Archive<'a> {
     }
 
     fn begin(&mut self, size: u64) {
+        self.map = None;
         self.left = size;
         self.padding = size.next_multiple_of(BLOCK as u64) - size;
+    }
+
+    /// The map of an entry that is sparse. Reads what stands before its data.
+    fn sparse_map(
+        &mut self,
+        header: &[u8; BLOCK],
+        records: Option<sparse::Records>,
+    ) -> Result<Option<Map>, StageError> {
+        let map = match records {
+            Some(records) if records.map_follows() => {
+                let all = self.left;
+                let extents = sparse::extents_before_data(|| self.line())?;
+                // The data begins with a block of its own.
+                let map_blocks = (all - self.left).next_multiple_of(BLOCK as u64).min(all);
+                let rest = map_blocks - (all - self.left);
+                io::copy(&mut self.content().take(rest), &mut io::sink())?;
+                records.map(extents)?
+            }
+            Some(records) => records.map(Vec::new())?,
+            None if header[156] == b'S' => self.old_map(header)?,
+            None => return Ok(None),
+        };
+        if map.data() != self.left {
+            let (mapped, there) = (map.data(), self.left);
+            let what = format!("a sparse member holds {there} bytes, but its map has {mapped}");
+            return Err(malformed("tar archive", &what));
+        }
+        Ok(Some(map))
+    }
+
+    /// The map in an old GNU header and in the blocks behind it, which the entry's size does not count.
+    fn old_map(&mut self, header: &[u8; BLOCK]) -> Result<Map, StageError> {
+        let mut extents = Vec::new();
+        sparse::old_extents(&header[386..482], number, &mut extents)?;
+        let mut more = header[482] != 0;
+        while more {
+            let mut block = [0; BLOCK];
+            self.read_block(&mut block)?;
+            sparse::old_extents(&block[..504], number, &mut extents)?;
+            more = block[504] != 0;
+        }
+        let size = number(&header[483..495])
+            .ok_or_else(|| malformed("tar archive", "the real size of a sparse member is not a number"))?;
+        Map::new(size, extents)
+    }
+
+    /// A line of the present entry, without its end.
+    fn line(&mut self) -> Result<Vec<u8>, StageError> {
+        let mut line = Vec::new();
+        self.content().take(MAX_LINE).read_until(b'\n', &mut line)?;
+        line.pop_if(|last| *last == b'\n').map(|_| line).ok_or_else(|| {
+            malformed("tar archive", &format!("the map of a sparse member has a line longer than {MAX_LINE} bytes"))
+        })
     }
 
     fn skip_rest(&mut self) -> Result<(), StageError> {
@@ -180,22 +251,49 @@ pub(super) struct Content<'b, 'a> {
     archive: &'b mut Archive<'a>,
 }
 
+impl Content<'_, '_> {
+    /// What is next; `None` at the end.
+    fn part(&self) -> Option<Part> {
+        match &self.archive.map {
+            Some(map) => map.part(),
+            None => Some(Part::Data(self.archive.left)).filter(|_| self.archive.left > 0),
+        }
+    }
+
+    fn advance(&mut self, part: Part, count: u64) {
+        if let Some(map) = &mut self.archive.map {
+            map.advance(count);
+        }
+        if let Part::Data(_) = part {
+            self.archive.left -= count;
+        }
+    }
+}
+
 impl BufRead for Content<'_, '_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.archive.left == 0 {
-            return Ok(&[]);
+        let within = |count: u64, most: usize| usize::try_from(count).map_or(most, |count| count.min(most));
+        match self.part() {
+            None => Ok(&[]),
+            Some(Part::Hole(count)) => Ok(&ZEROS[..within(count, ZEROS.len())]),
+            Some(Part::Data(count)) => {
+                let available = self.archive.reader.fill_buf()?;
+                if available.is_empty() {
+                    let cut = "the archive ends in the middle of an entry";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, cut));
+                }
+                Ok(&available[..within(count, available.len())])
+            }
         }
-        let available = self.archive.reader.fill_buf()?;
-        if available.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive ends in the middle of an entry"));
-        }
-        let count = usize::try_from(self.archive.left).map_or(available.len(), |left| left.min(available.len()));
-        Ok(&available[..count])
     }
 
     fn consume(&mut self, count: usize) {
-        self.archive.reader.consume(count);
-        self.archive.left -= count as u64;
+        // Nothing to consume where nothing was there.
+        let Some(part) = self.part().filter(|_| count > 0) else { return };
+        if let Part::Data(_) = part {
+            self.archive.reader.consume(count);
+        }
+        self.advance(part, count as u64);
     }
 }
 
@@ -211,10 +309,26 @@ impl Stream for Content<'_, '_> {
         if self.fill_buf()?.is_empty() {
             return Ok(Batch::new());
         }
-        let batch = self.archive.reader.batch(most.min(self.archive.left))?;
-        self.archive.left -= batch.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        let Some(part) = self.part() else {
+            return Ok(Batch::new());
+        };
+        let batch = match part {
+            Part::Hole(count) => zeros(count.min(most)),
+            Part::Data(count) => self.archive.reader.batch(most.min(count))?,
+        };
+        self.advance(part, batch.iter().map(|piece| piece.len() as u64).sum());
         Ok(batch)
     }
+}
+
+/// Up to `count` zeros, by reference.
+fn zeros(count: u64) -> Batch {
+    let piece = ZEROS.len() as u64;
+    let count = count.min(HOLE_PIECES * piece);
+    let piece_at = |start: u64| {
+        Bytes::from_static(&ZEROS).slice(..usize::try_from((count - start).min(piece)).unwrap_or_default())
+    };
+    (0..count.div_ceil(piece)).map(|index| piece_at(index * piece)).collect()
 }
 
 impl Extensions {
@@ -230,13 +344,15 @@ impl Extensions {
             let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(bad)?;
             let (key, value) = (&record[..equals], &record[equals + 1..]);
             match key {
-                b"path" if !self.sparse => self.path = Some(text(value)),
-                b"size" => self.size = Some(text(value).parse().map_err(|_| bad())?),
-                b"GNU.sparse.name" => {
-                    self.sparse = true;
-                    self.path = Some(text(value));
+                b"path" => self.path = Some(text(value)),
+                // What no file can have would overflow where it is added up.
+                b"size" => {
+                    let size = text(value).parse().ok().filter(|size| i64::try_from(*size).is_ok());
+                    self.size = Some(size.ok_or_else(bad)?);
                 }
-                key if key.starts_with(b"GNU.sparse.") => self.sparse = true,
+                key if let Some(key) = key.strip_prefix(b"GNU.sparse.") => {
+                    self.sparse.get_or_insert_default().read(&text(key), &text(value))?;
+                }
                 _ => {}
             }
             records = &records[length..];
@@ -253,11 +369,9 @@ fn entry(block: &[u8; BLOCK], kind: u8, size: u64, extensions: Extensions) -> En
         if &block[257..263] == b"ustar\0" && !prefix.is_empty() { format!("{prefix}/{name}") } else { name }
     });
     let kind = match kind {
-        _ if extensions.sparse => Kind::Sparse,
         // v7 marks directories by a slash alone.
         0 | b'0' | b'7' if path.ends_with('/') => Kind::Directory,
-        0 | b'0' | b'7' => Kind::Regular,
-        b'S' => Kind::Sparse,
+        0 | b'0' | b'7' | b'S' => Kind::Regular,
         b'5' => Kind::Directory,
         b'2' => Kind::SymbolicLink,
         b'1' => Kind::HardLink,
