@@ -56,6 +56,7 @@ pub struct Client {
 }
 
 /// What is asked of a server.
+#[derive(Clone)]
 pub struct Request<'a> {
     /// The method; only reading ones and the POST of token services.
     pub method: Method,

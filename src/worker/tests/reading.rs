@@ -11,7 +11,7 @@ use vmdisk_worker::http::{Anonymous, Body, Client, Object, Options};
 use vmdisk_worker::policy::Policy;
 use vmdisk_worker::progress::Counters;
 
-use crate::server::{Fault, Resource, Server};
+use crate::server::{Fault, IfMatch, Resource, Server};
 use crate::support::noise;
 
 const SIZE: usize = 9 << 20;
@@ -235,7 +235,7 @@ fn what_does_not_pass_is_told() {
     for (faults, reason, text) in [
         (vec![Fault::AnswerFrom(at, 404, Vec::new())], Reason::NotFound, "404"),
         (vec![Fault::AnswerFrom(at, 401, Vec::new())], Reason::Unauthorized, "401"),
-        (vec![Fault::AnswerFrom(at, 412, Vec::new())], Reason::SourceChanged, "412"),
+        (vec![Fault::AnswerFrom(at, 412, Vec::new()); 2], Reason::SourceChanged, "412"),
         (vec![Fault::AnswerFrom(at, 429, headers("retry-after", "3600"))], Reason::Throttled, "429"),
         (vec![Fault::Shift(at, 1); 20], Reason::BadResponse, "instead of the bytes="),
         (vec![Fault::Shift(0, 1)], Reason::BadResponse, "answered with the range bytes 1-"),
@@ -257,6 +257,20 @@ fn answers_with_less_than_the_range_are_taken_as_they_are() {
     let bytes = noise(SIZE, 1);
     server.put("/d", Resource { most: Some(300_000), ..tagged(&bytes, []) });
     read(&server.url("/d")).is(&bytes);
+}
+
+#[test]
+fn a_server_that_misreads_if_match_is_bound_by_the_tags_of_its_answers() {
+    let server = Server::start();
+    let bytes = noise(SIZE, 1);
+    let odd = Resource { if_match: IfMatch::Refused, ..tagged(&bytes, [Fault::Cut(3_000_000)]) };
+    server.put("/d", odd.clone());
+    read(&server.url("/d")).is(&bytes);
+    let replaced = Fault::CutAndReplace(3_000_000, noise(SIZE, 2).into(), "\"b\"".into());
+    server.put("/d", Resource { faults: [replaced.clone()].into(), ..odd.clone() });
+    read(&server.url("/d")).failed(Reason::SourceChanged, "412");
+    server.put("/d", Resource { faults: [replaced].into(), if_match: IfMatch::Ignored, ..odd });
+    read(&server.url("/d")).failed(Reason::SourceChanged, "its ETag was \"a\" and is \"b\"");
 }
 
 #[test]

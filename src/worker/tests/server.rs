@@ -26,6 +26,8 @@ pub(crate) struct Resource {
     pub(crate) headers: Vec<(HeaderName, String)>,
     /// Whether ranges are answered with all of it.
     pub(crate) ignores_ranges: bool,
+    /// What becomes of `If-Match`.
+    pub(crate) if_match: IfMatch,
     /// Whether the length is left out.
     pub(crate) chunked: bool,
     /// Ranges are answered with at most so many bytes.
@@ -36,6 +38,18 @@ pub(crate) struct Resource {
     pub(crate) authorization: Option<(String, String)>,
     /// What goes wrong, one after the other: the first waits for a request that it can happen to.
     pub(crate) faults: VecDeque<Fault>,
+}
+
+/// What a server makes of `If-Match`.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum IfMatch {
+    /// It is compared with the tag.
+    #[default]
+    Heeded,
+    /// It is always taken for another version's.
+    Refused,
+    /// Nothing.
+    Ignored,
 }
 
 /// What goes wrong with one request. Offsets are those of the resource: a fault happens to the first answer that holds
@@ -250,7 +264,8 @@ async fn serve(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Resp
     }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let (Some(wanted), Some(etag)) = (text("if-match"), &resource.etag)
-        && wanted != etag
+        && (wanted != etag || resource.if_match == IfMatch::Refused)
+        && resource.if_match != IfMatch::Ignored
     {
         return StatusCode::PRECONDITION_FAILED.into_response();
     }
