@@ -60,6 +60,14 @@ impl Aligner {
         Ok(())
     }
 
+    /// Hands on what is left of the stream, which ends here, and begins another one.
+    pub(crate) fn flush(&mut self, mut emit: impl FnMut(u64, &[u8]) -> Result<(), Error>) -> Result<(), Error> {
+        let position = std::mem::take(&mut self.position);
+        let outcome = if self.pending.is_empty() { Ok(()) } else { emit(position, &self.pending) };
+        self.pending.clear();
+        outcome
+    }
+
     /// The end of the stream that has not been handed on, and its offset.
     pub(crate) fn finish(self) -> (u64, Vec<u8>) {
         (self.position, self.pending)

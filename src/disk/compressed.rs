@@ -1,11 +1,14 @@
-//! Decompressing one cluster.
+//! Decompressing one cluster (a grain, in vmdk's words).
 
-use libdeflater::Decompressor;
+use libdeflater::{DecompressionError, Decompressor};
 use zstd::zstd_safe::{self, DCtx};
 
-use crate::error::{Error, Reason, Refusal};
+use crate::{
+    Format,
+    error::{Error, Reason, Refusal},
+};
 
-/// How a cluster is compressed.
+/// How a cluster or grain is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Codec {
@@ -13,27 +16,32 @@ pub enum Codec {
     Deflate,
     /// A Zstandard frame (RFC 8878).
     Zstd,
+    /// A zlib stream (RFC 1950), which is what vmdk calls deflate.
+    Zlib,
 }
 
 impl Codec {
-    /// The name that the qcow2 specification uses.
+    /// The name by which messages call it: for qcow2, its specification's own.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Deflate => "zlib",
+            Self::Deflate | Self::Zlib => "zlib",
             Self::Zstd => "zstd",
         }
     }
 }
 
-/// A cluster of the disk in compressed form.
+/// A cluster or grain of the disk in compressed form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompressedCluster<'a> {
+    /// The format of the image, for messages.
+    pub format: Format,
     /// The offset in the disk.
     pub offset: u64,
-    /// How many bytes it decompresses to: the cluster size.
+    /// How many bytes it decompresses to at most: the cluster size.
     pub cluster_size: usize,
-    /// How many of them lie inside the disk: less than `cluster_size` in the disk's last cluster alone.
+    /// How many of them lie inside the disk: less than `cluster_size` in the disk's last cluster alone, which need not
+    /// hold more than these.
     pub length: usize,
     /// The compressed data, and up to a sector or more behind it that does not belong to it.
     pub data: &'a [u8],
@@ -76,14 +84,15 @@ impl Inflater {
     ///
     /// # Errors
     ///
-    /// [`Reason::BadData`] when the data does not decompress to exactly one cluster.
+    /// [`Reason::BadData`] when the data does not decompress to one cluster, or to the part of one that the disk has.
     pub fn inflate_into(&mut self, cluster: &CompressedCluster<'_>, content: &mut [u8]) -> Result<(), Error> {
         let outcome = match cluster.codec {
-            Codec::Deflate => self.inflate_deflate(cluster.data, content),
+            Codec::Deflate => self.deflate.deflate_decompress(cluster.data, content).map_err(deflate_error),
+            Codec::Zlib => self.deflate.zlib_decompress(cluster.data, content).map_err(deflate_error),
             Codec::Zstd => self.inflate_zstd(cluster.data, content),
         };
         match outcome {
-            Ok(length) if length == cluster.cluster_size => {
+            Ok(length) if length >= cluster.length => {
                 content[cluster.length..].fill(0);
                 Ok(())
             }
@@ -92,17 +101,18 @@ impl Inflater {
         }
     }
 
-    fn inflate_deflate(&mut self, data: &[u8], content: &mut [u8]) -> Result<usize, &'static str> {
-        self.deflate.deflate_decompress(data, content).map_err(|error| match error {
-            libdeflater::DecompressionError::BadData => "data that is cut short or no DEFLATE stream",
-            libdeflater::DecompressionError::InsufficientSpace => "more than a cluster",
-        })
-    }
-
     fn inflate_zstd(&mut self, data: &[u8], content: &mut [u8]) -> Result<usize, &'static str> {
         // What follows the frame would be taken for the next one, so its end must be known first.
         let frame = zstd_safe::find_frame_compressed_size(data).map_err(zstd_safe::get_error_name)?;
         self.zstd.decompress(content, &data[..frame]).map_err(zstd_safe::get_error_name)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` gives")]
+fn deflate_error(error: DecompressionError) -> &'static str {
+    match error {
+        DecompressionError::BadData => "data that is cut short or no DEFLATE stream",
+        DecompressionError::InsufficientSpace => "more than that",
     }
 }
 
@@ -121,8 +131,8 @@ impl std::fmt::Debug for Inflater {
 fn refuse(cluster: &CompressedCluster<'_>, found: impl std::fmt::Display) -> Error {
     Refusal::new(
         Reason::BadData,
-        "qcow2",
-        "compressed cluster",
+        cluster.format.as_str(),
+        if cluster.format == Format::Qcow2 { "compressed cluster" } else { "compressed grain" },
         format_args!("{found} at offset {} of the image", cluster.image_offset),
         format_args!("{} data that decompresses to {} bytes", cluster.codec.as_str(), cluster.cluster_size),
     )

@@ -7,11 +7,16 @@ fn content() -> Vec<u8> {
 }
 
 fn compressed(codec: Codec, content: &[u8]) -> Vec<u8> {
+    let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::default());
+    let mut out = vec![0; compressor.zlib_compress_bound(content.len())];
     match codec {
         Codec::Deflate => {
-            let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::default());
-            let mut out = vec![0; compressor.deflate_compress_bound(content.len())];
             let length = compressor.deflate_compress(content, &mut out).unwrap();
+            out.truncate(length);
+            out
+        }
+        Codec::Zlib => {
+            let length = compressor.zlib_compress(content, &mut out).unwrap();
             out.truncate(length);
             out
         }
@@ -20,7 +25,15 @@ fn compressed(codec: Codec, content: &[u8]) -> Vec<u8> {
 }
 
 fn inflate(codec: Codec, data: &[u8], length: usize) -> Result<Vec<u8>, Refusal> {
-    let cluster = CompressedCluster { offset: 0, cluster_size: CLUSTER, length, data, codec, image_offset: 1000 };
+    let cluster = CompressedCluster {
+        format: Format::Vmdk,
+        offset: 0,
+        cluster_size: CLUSTER,
+        length,
+        data,
+        codec,
+        image_offset: 1000,
+    };
     match Inflater::new().inflate(&cluster) {
         Ok(data) => Ok(data.to_vec()),
         Err(Error::Refused(refusal)) => Err(refusal),
@@ -30,7 +43,7 @@ fn inflate(codec: Codec, data: &[u8], length: usize) -> Result<Vec<u8>, Refusal>
 
 #[test]
 fn what_follows_the_stream_does_not_matter() {
-    for codec in [Codec::Deflate, Codec::Zstd] {
+    for codec in [Codec::Deflate, Codec::Zstd, Codec::Zlib] {
         let exact = compressed(codec, &content());
         for tail in [0_u8, 0xff, 0x28] {
             let mut data = exact.clone();
@@ -43,7 +56,7 @@ fn what_follows_the_stream_does_not_matter() {
 
 #[test]
 fn anything_but_one_cluster_is_refused() {
-    for codec in [Codec::Deflate, Codec::Zstd] {
+    for codec in [Codec::Deflate, Codec::Zstd, Codec::Zlib] {
         let mut long = content();
         long.push(1);
         let whole = compressed(codec, &content());
@@ -57,6 +70,10 @@ fn anything_but_one_cluster_is_refused() {
             let refusal = inflate(codec, &data, CLUSTER).unwrap_err();
             assert_eq!(refusal.reason, Reason::BadData, "{codec:?} {case}");
             assert!(refusal.found.contains("offset 1000"), "{refusal}");
+            if case == "short" {
+                let end = inflate(codec, &data, CLUSTER - 1).expect("the end of a disk");
+                assert_eq!(end, content()[1..], "{codec:?}");
+            }
         }
     }
 }

@@ -1,10 +1,13 @@
 //! The decoders behind one type.
 
+use std::fmt;
+
 use crate::{
     Details, Error, Format, Inspection, ReadAt, Sink, Summary, VhdType,
-    io::read_in_order,
+    extents::ExtentStream,
     qcow2::{self, Qcow2Stream},
     raw::RawDecoder,
+    vdi::BlockMap,
 };
 
 /// How a decoder is set up.
@@ -27,12 +30,17 @@ impl Default for Options {
 
 /// Decodes one image from its first byte to its last, in file order.
 #[derive(Debug)]
-pub struct Decoder(Kind);
+pub struct Decoder(Box<dyn Decode>);
 
-#[derive(Debug)]
-enum Kind {
-    Raw(RawDecoder),
-    Qcow2(Box<Qcow2Stream>),
+/// What [`Decoder`] asks of a format.
+pub(crate) trait Decode: fmt::Debug + Send {
+    fn consumed(&self) -> u64;
+
+    fn push(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> Result<(), Error>;
+
+    fn finish(self: Box<Self>, sink: &mut dyn Sink) -> Result<Summary, Error>;
+
+    fn finish_at(self: Box<Self>, image: &dyn ReadAt, sink: &mut dyn Sink) -> Result<Summary, Error>;
 }
 
 impl Decoder {
@@ -42,24 +50,21 @@ impl Decoder {
     ///
     /// [`Error::NoDecoder`] where this crate has none for its format.
     pub fn new(inspection: &Inspection, options: &Options) -> Result<Self, Error> {
-        let kind = match &inspection.details {
-            Details::Raw { .. } => Kind::Raw(RawDecoder::new(options.declared)),
-            Details::Qcow2(header) => Kind::Qcow2(Box::new(Qcow2Stream::new(*header, options))),
-            Details::Vhd { kind: VhdType::Fixed } => Kind::Raw(RawDecoder::new(Some(Format::Vhd))),
+        Ok(Self(match &inspection.details {
+            Details::Raw { .. } => Box::new(RawDecoder::new(options.declared)),
+            Details::Qcow2(header) => Box::new(Qcow2Stream::new(*header, options)),
+            Details::Vdi(header) => Box::new(ExtentStream::new(BlockMap::new(*header), options)),
+            Details::Vhd { kind: VhdType::Fixed } => Box::new(RawDecoder::new(Some(Format::Vhd))),
             _ => {
                 return Err(Error::NoDecoder { format: inspection.format });
             }
-        };
-        Ok(Self(kind))
+        }))
     }
 
     /// How many bytes of the image have been pushed.
     #[must_use]
     pub fn consumed(&self) -> u64 {
-        match &self.0 {
-            Kind::Raw(raw) => raw.consumed(),
-            Kind::Qcow2(qcow2) => qcow2.consumed(),
-        }
+        self.0.consumed()
     }
 
     /// Takes the next bytes of the image, of any number, beginning with the first (those that were inspected included),
@@ -70,10 +75,7 @@ impl Decoder {
     /// After [`Error::NeedsRandomAccess`] the chunk has been taken in: push no more, stage what follows, and call
     /// [`Decoder::finish_at`]. After any other error the decoder is of no use.
     pub fn push(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> Result<(), Error> {
-        match &mut self.0 {
-            Kind::Raw(raw) => raw.push(chunk, sink),
-            Kind::Qcow2(qcow2) => qcow2.push(chunk, sink),
-        }
+        self.0.push(chunk, sink)
     }
 
     /// Says that the image ends here.
@@ -83,10 +85,7 @@ impl Decoder {
     /// [`Error::Refused`] when something is missing or the end shows that the image is not what it seemed, besides what
     /// [`Decoder::push`] may say. The disk is whole only after this has returned `Ok`.
     pub fn finish(self, sink: &mut dyn Sink) -> Result<Summary, Error> {
-        match self.0 {
-            Kind::Raw(raw) => raw.finish(sink),
-            Kind::Qcow2(qcow2) => qcow2.finish(sink),
-        }
+        self.0.finish(sink)
     }
 
     /// Decodes what is left by reading it. `image` has the offsets and the size of the whole image, but only bytes from
@@ -96,14 +95,7 @@ impl Decoder {
     ///
     /// As [`Decoder::finish`], [`Error::Read`] and [`Error::NeedsWholeImage`] besides.
     pub fn finish_at(self, image: &dyn ReadAt, sink: &mut dyn Sink) -> Result<Summary, Error> {
-        match self.0 {
-            Kind::Raw(mut raw) => {
-                let from = raw.consumed();
-                read_in_order(image, from, |data| raw.push(data, sink))?;
-                raw.finish(sink)
-            }
-            Kind::Qcow2(qcow2) => qcow2.finish_at(image, sink),
-        }
+        self.0.finish_at(image, sink)
     }
 }
 

@@ -61,7 +61,7 @@ pub trait Sink {
     /// Whatever the target says; decoding ends with [`Error::Write`].
     fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()>;
 
-    /// Takes a cluster that is still compressed.
+    /// Takes a cluster or grain that is still compressed.
     ///
     /// The provided method decompresses it here and passes what is not zero to [`Sink::write`]. A sink that has
     /// threads overrides it: copy [`CompressedCluster::data`], hand it to a thread with an [`Inflater`] of its own,

@@ -31,10 +31,12 @@ mod aligner;
 mod compressed;
 mod decoder;
 mod error;
+mod extents;
 mod inspect;
 mod io;
 mod qcow2;
 mod raw;
+mod vdi;
 pub mod zero;
 
 use std::fmt;
@@ -43,7 +45,8 @@ pub use compressed::{Codec, CompressedCluster, Inflater};
 pub use decoder::{Decoder, Options, decode_at};
 pub use error::{Error, Reason, Refusal};
 pub use inspect::{
-    Details, Inspection, MAX_PREFIX, RawContent, Scope, Verdict, VhdType, VmdkSubformat, inspect_prefix, inspect_reader,
+    Details, Inspection, MAX_PREFIX, RawContent, Scope, VdiHeader, Verdict, VhdType, VmdkSubformat, inspect_prefix,
+    inspect_reader,
 };
 pub use io::{ReadAt, Sink, Summary};
 pub use qcow2::Header as Qcow2Header;

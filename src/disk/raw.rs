@@ -1,11 +1,12 @@
 //! Raw disks, and fixed VHD, which is a raw disk with a footer.
 
 use crate::{
-    Error, Format, Sink, Summary,
+    Error, Format, ReadAt, Sink, Summary,
     aligner::Aligner,
+    decoder::Decode,
     error::{Reason, Refusal, quote},
     inspect::vhd::Footer,
-    io::deliver,
+    io::{deliver, read_in_order},
     zero::GRANULE,
 };
 
@@ -22,16 +23,18 @@ impl RawDecoder {
     pub(crate) fn new(declared: Option<Format>) -> Self {
         Self { aligner: Aligner::new(GRANULE, Footer::LENGTH), declared }
     }
+}
 
-    pub(crate) fn consumed(&self) -> u64 {
+impl Decode for RawDecoder {
+    fn consumed(&self) -> u64 {
         self.aligner.pushed()
     }
 
-    pub(crate) fn push(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> Result<(), Error> {
+    fn push(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> Result<(), Error> {
         self.aligner.push(chunk, |offset, data| deliver(sink, offset, data))
     }
 
-    pub(crate) fn finish(self, sink: &mut dyn Sink) -> Result<Summary, Error> {
+    fn finish(self: Box<Self>, sink: &mut dyn Sink) -> Result<Summary, Error> {
         let (offset, mut tail) = self.aligner.finish();
         let image_size = offset + tail.len() as u64;
         if image_size == 0 {
@@ -48,6 +51,12 @@ impl RawDecoder {
         }
         deliver(sink, offset, &tail)?;
         Ok(Summary { format, virtual_size: offset + tail.len() as u64, image_size })
+    }
+
+    fn finish_at(mut self: Box<Self>, image: &dyn ReadAt, sink: &mut dyn Sink) -> Result<Summary, Error> {
+        let from = self.consumed();
+        read_in_order(image, from, |data| self.push(data, sink))?;
+        self.finish(sink)
     }
 }
 

@@ -24,7 +24,7 @@ fn zeros_are_skipped_and_granules_kept_whole() {
             decoder.push(piece, &mut sink).expect("taken");
         }
         assert_eq!(decoder.consumed(), disk.len() as u64);
-        let summary = decoder.finish(&mut sink).expect("whole");
+        let summary = Box::new(decoder).finish(&mut sink).expect("whole");
         assert_eq!((summary.format, summary.virtual_size), (Format::Raw, disk.len() as u64));
         assert_eq!(
             sink.0,
@@ -36,7 +36,7 @@ fn zeros_are_skipped_and_granules_kept_whole() {
 
 #[test]
 fn nothing_is_no_disk() {
-    let error = RawDecoder::new(None).finish(&mut Deliveries::default()).expect_err("empty");
+    let error = Box::new(RawDecoder::new(None)).finish(&mut Deliveries::default()).expect_err("empty");
     assert_eq!(error.refusal().map(|refusal| refusal.reason), Some(Reason::Empty));
 }
 

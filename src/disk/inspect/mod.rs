@@ -21,6 +21,7 @@ mod vmdk_descriptor;
 
 pub(crate) use field::Fields;
 pub use raw::RawContent;
+pub use vdi::VdiHeader;
 pub use vhd::VhdType;
 pub use vmdk::VmdkSubformat;
 
@@ -75,11 +76,8 @@ pub enum Details {
         /// Whether the valid header lies at the end of the file (`GD_AT_END`).
         footer: bool,
     },
-    /// A vdi image.
-    Vdi {
-        /// The size of a block in bytes.
-        block_size: u32,
-    },
+    /// A vdi image: its header.
+    Vdi(VdiHeader),
     /// A vhd image.
     Vhd {
         /// Its disk type.

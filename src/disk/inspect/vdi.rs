@@ -14,20 +14,42 @@ const VERSION_1_1: u32 = 0x0001_0001;
 const SIZED_PART: u32 = 0x48;
 /// It must reach the end of `uuidParent`.
 const LEAST_SIZED_PART: u32 = 0x1c8 - SIZED_PART;
-const BLOCK_SIZE: u32 = 1 << 20;
+pub(crate) const BLOCK_SIZE: u32 = 1 << 20;
 /// QEMU's `VDI_BLOCKS_IN_IMAGE_MAX`: a block map of 4 GiB less a little.
 const MAX_BLOCKS: u32 = 0x3fff_ffff;
+
+/// What the header says of the disk and of the places in the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VdiHeader {
+    /// `cbDisk`: the size of the disk in bytes.
+    pub disk_size: u64,
+    /// `cbBlock`: the size of a block in bytes, always 1 MiB.
+    pub block_size: u32,
+    /// `cBlocks`: the number of entries of the block map.
+    pub blocks: u32,
+    /// `offBlocks`: where the block map lies, in bytes.
+    pub map_offset: u32,
+    /// `offData`: where the blocks begin, in bytes; behind the block map.
+    pub data_offset: u32,
+}
 
 pub(super) fn inspect(view: &View<'_>) -> Result<Inspection, Stop> {
     let bytes = view.bytes(0, HEADER, NAME, "header")?;
     let fields = Fields { format: NAME, bytes: &bytes };
     check_kind(&fields)?;
-    let (block_size, disk_size) = check_geometry(&fields)?;
+    check_geometry(&fields)?;
     check_places(&fields, view.size())?;
+    let header = VdiHeader {
+        disk_size: fields.le64(0x170),
+        block_size: BLOCK_SIZE,
+        blocks: fields.le32(0x180),
+        map_offset: fields.le32(0x154),
+        data_offset: fields.le32(0x158),
+    };
     Ok(Inspection {
         format: Format::Vdi,
-        virtual_size: Some(disk_size),
-        details: Details::Vdi { block_size },
+        virtual_size: Some(header.disk_size),
+        details: Details::Vdi(header),
         scope: view.scope(),
     })
 }
@@ -63,7 +85,7 @@ fn check_kind(fields: &Fields<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-fn check_geometry(fields: &Fields<'_>) -> Result<(u32, u64), Stop> {
+fn check_geometry(fields: &Fields<'_>) -> Result<(), Stop> {
     let sector_size = fields.le32(0x168);
     fields.require(sector_size == 512, "LegacyGeometry.cbSector", sector_size, 512)?;
     let block_size = fields.le32(0x178);
@@ -95,7 +117,7 @@ fn check_geometry(fields: &Fields<'_>) -> Result<(u32, u64), Stop> {
     )?;
     let allocated = fields.le32(0x184);
     fields.require(allocated <= blocks, "cBlocksAllocated", allocated, format_args!("at most {blocks}"))?;
-    Ok((block_size, disk_size))
+    Ok(())
 }
 
 /// Header, block map, blocks: in this order, without overlap, inside the image.

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     Error, Inflater, Options, ReadAt, Refusal, Sink, Summary,
     aligner::Aligner,
+    decoder::Decode,
     error::Reason,
     io::{read_in_order, to_usize},
     zero::GRANULE,
@@ -84,80 +85,12 @@ impl Qcow2Stream {
         }
     }
 
-    pub(crate) fn consumed(&self) -> u64 {
-        self.aligner.pushed()
-    }
-
-    pub(crate) fn push(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> Result<(), Error> {
-        self.push_unbounded(chunk, sink)?;
-        let why = if self.orphans.is_over() {
-            "has its tables too far behind its data"
-        } else if self.runs.bytes() + self.queue.bytes() > self.map_limit {
-            "has its data too far behind its tables, and too scattered"
-        } else {
-            return Ok(());
-        };
-        Err(Error::NeedsRandomAccess { format: NAME, why, consumed: self.consumed() })
-    }
-
     fn push_unbounded(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> Result<(), Error> {
         // The aligner is lent out while it hands slices to the rest of the decoder.
         let mut aligner = std::mem::replace(&mut self.aligner, Aligner::new(GRANULE, 0));
         let outcome = aligner.push(chunk, |offset, data| self.take(offset, data, sink));
         self.aligner = aligner;
         outcome
-    }
-
-    pub(crate) fn finish(mut self, sink: &mut dyn Sink) -> Result<Summary, Error> {
-        let aligner = std::mem::replace(&mut self.aligner, Aligner::new(GRANULE, 0));
-        let size = aligner.pushed();
-        let (offset, tail) = aligner.finish();
-        self.take(offset, &tail, sink)?;
-        if !self.l1_read {
-            check_inside(self.header.l1_range().end, size, "L1 table")?;
-        }
-        if let Some(place) = self.layout.l2().get(self.next_l2) {
-            let end = (place.cluster() + 1) << self.header.cluster_bits;
-            check_inside(end, size, "L2 table")?;
-        }
-        for run in self.runs.take(0) {
-            check_inside(run.data_end(&self.header), size, "data cluster")?;
-        }
-        for compressed in self.queue.take() {
-            check_inside(compressed.offset + 1, size, "compressed cluster")?;
-            // The length is an upper bound; what has come is all there is.
-            let data = self.queue.passed(&compressed);
-            let data = &data[..data.len().min(compressed.length as usize)];
-            sink.write_compressed(&compressed.with(&self.header, data), &mut self.inflater)?;
-        }
-        Ok(summary(&self.header, size))
-    }
-
-    pub(crate) fn finish_at(mut self, image: &dyn ReadAt, sink: &mut dyn Sink) -> Result<Summary, Error> {
-        let from = self.consumed();
-        let boundary = from.next_multiple_of(self.header.cluster_size() as u64);
-        if boundary >= image.size() {
-            read_in_order(image, from, |data| self.push_unbounded(data, sink))?;
-            return self.finish(sink);
-        }
-        let rest = read_table(image, &(from..boundary), "cluster")?;
-        self.push_unbounded(&rest, sink)?;
-        let next = boundary >> self.header.cluster_bits;
-        if !self.l1_read {
-            let l1 = self.header.l1_range();
-            let left = l1.start + self.l1.len() as u64..l1.end;
-            self.l1.extend(read_table(image, &left, "L1 table")?);
-            self.read_l1(next, sink)?;
-        }
-        let mut copier = Copier::new(self.header, image);
-        self.copy_known(next, &mut copier, sink)?;
-        while let Some(&place) = self.layout.l2().get(self.next_l2) {
-            let table = copier.l2_table(place.cluster())?;
-            self.next_l2 += 1;
-            self.read_l2(place.l1_index(), &table, next, sink)?;
-            self.copy_known(next, &mut copier, sink)?;
-        }
-        Ok(summary(&self.header, image.size()))
     }
 
     /// Copies all that is mapped, from cluster `next` on.
@@ -395,6 +328,76 @@ impl Qcow2Stream {
             return Err(gone(compressed.offset));
         }
         sink.write_compressed(&cluster, &mut self.inflater)
+    }
+}
+
+impl Decode for Qcow2Stream {
+    fn consumed(&self) -> u64 {
+        self.aligner.pushed()
+    }
+
+    fn push(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> Result<(), Error> {
+        self.push_unbounded(chunk, sink)?;
+        let why = if self.orphans.is_over() {
+            "has its tables too far behind its data"
+        } else if self.runs.bytes() + self.queue.bytes() > self.map_limit {
+            "has its data too far behind its tables, and too scattered"
+        } else {
+            return Ok(());
+        };
+        Err(Error::NeedsRandomAccess { format: NAME, why, consumed: self.consumed() })
+    }
+
+    fn finish(mut self: Box<Self>, sink: &mut dyn Sink) -> Result<Summary, Error> {
+        let aligner = std::mem::replace(&mut self.aligner, Aligner::new(GRANULE, 0));
+        let size = aligner.pushed();
+        let (offset, tail) = aligner.finish();
+        self.take(offset, &tail, sink)?;
+        if !self.l1_read {
+            check_inside(self.header.l1_range().end, size, "L1 table")?;
+        }
+        if let Some(place) = self.layout.l2().get(self.next_l2) {
+            let end = (place.cluster() + 1) << self.header.cluster_bits;
+            check_inside(end, size, "L2 table")?;
+        }
+        for run in self.runs.take(0) {
+            check_inside(run.data_end(&self.header), size, "data cluster")?;
+        }
+        for compressed in self.queue.take() {
+            check_inside(compressed.offset + 1, size, "compressed cluster")?;
+            // The length is an upper bound; what has come is all there is.
+            let data = self.queue.passed(&compressed);
+            let data = &data[..data.len().min(compressed.length as usize)];
+            sink.write_compressed(&compressed.with(&self.header, data), &mut self.inflater)?;
+        }
+        Ok(summary(&self.header, size))
+    }
+
+    fn finish_at(mut self: Box<Self>, image: &dyn ReadAt, sink: &mut dyn Sink) -> Result<Summary, Error> {
+        let from = self.consumed();
+        let boundary = from.next_multiple_of(self.header.cluster_size() as u64);
+        if boundary >= image.size() {
+            read_in_order(image, from, |data| self.push_unbounded(data, sink))?;
+            return self.finish(sink);
+        }
+        let rest = read_table(image, &(from..boundary), "cluster")?;
+        self.push_unbounded(&rest, sink)?;
+        let next = boundary >> self.header.cluster_bits;
+        if !self.l1_read {
+            let l1 = self.header.l1_range();
+            let left = l1.start + self.l1.len() as u64..l1.end;
+            self.l1.extend(read_table(image, &left, "L1 table")?);
+            self.read_l1(next, sink)?;
+        }
+        let mut copier = Copier::new(self.header, image);
+        self.copy_known(next, &mut copier, sink)?;
+        while let Some(&place) = self.layout.l2().get(self.next_l2) {
+            let table = copier.l2_table(place.cluster())?;
+            self.next_l2 += 1;
+            self.read_l2(place.l1_index(), &table, next, sink)?;
+            self.copy_known(next, &mut copier, sink)?;
+        }
+        Ok(summary(&self.header, image.size()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! L1 and L2 tables: the specification's section "Cluster mapping", with "Extended L2 Entries".
 
 use super::{Header, NAME};
-use crate::{CompressedCluster, Refusal, Sink, error::Reason, io::deliver};
+use crate::{CompressedCluster, Format, Refusal, Sink, error::Reason, io::deliver};
 
 const COMPRESSED: u64 = 1 << 62;
 const ZERO: u64 = 1;
@@ -119,6 +119,7 @@ impl Compressed {
 
     pub(super) fn with<'a>(&self, header: &Header, data: &'a [u8]) -> CompressedCluster<'a> {
         CompressedCluster {
+            format: Format::Qcow2,
             offset: self.guest << header.cluster_bits,
             cluster_size: header.cluster_size(),
             length: header.visible(self.guest),

@@ -116,10 +116,12 @@ fn vdi() {
     for (kind, case) in [(1, "dynamic"), (2, "static")] {
         image[0x4c] = kind;
         let found = passes(&image, case);
-        let block_size = 1 << 20;
         assert_eq!(found.format, Format::Vdi);
         assert_eq!(found.virtual_size, Some(SIZE));
-        assert_eq!(found.details, Details::Vdi { block_size });
+        let Details::Vdi(header) = found.details else {
+            panic!("{found:?}");
+        };
+        assert_eq!((header.disk_size, header.block_size, header.blocks), (SIZE, 1 << 20, 3));
     }
     for kind in [3, 4] {
         image[0x4c] = kind;

@@ -7,3 +7,4 @@ mod inspect_qemu;
 mod qcow2_property;
 mod qcow2_qemu;
 mod support;
+mod vdi_qemu;

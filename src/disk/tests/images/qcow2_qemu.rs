@@ -3,35 +3,13 @@
 use std::path::Path;
 
 use crate::support::{
-    Random, Route, assert_same, decode_random, decode_stream,
-    qemu::{Images, qemu_img, qemu_io, text},
+    Random, Route,
+    qemu::{Images, place, qemu_img, qemu_io, text},
     sample_disk,
 };
-use vmdisk_format::Options;
 
-/// Decodes by every route and compares; gives the route that a stream takes by default.
 fn check(images: &Images, image: &Path, case: &str) -> Route {
-    let expected = images.reference("qcow2", image);
-    let bytes = std::fs::read(image).expect("readable");
-    let found = decode_random(&bytes).unwrap_or_else(|error| panic!("{case}: {error}"));
-    assert_same(&found, &expected, &format!("{case}, random access"));
-    let tight = Options { orphan_window: 0, ..Options::default() };
-    let scattered = Options { map_limit: 0, ..Options::default() };
-    let mut route = Route::OnePass;
-    for (way, chunks, options) in [
-        ("tiny chunks", &[700, 3, 5000][..], Options::default()),
-        ("large chunks", &[1 << 20], Options::default()),
-        ("no orphans", &[100_000], tight),
-        ("no mappings", &[65_536, 100], scattered),
-    ] {
-        let (found, taken) =
-            decode_stream(&bytes, chunks, &options).unwrap_or_else(|error| panic!("{case}, {way}: {error}"));
-        assert_same(&found, &expected, &format!("{case}, {way}"));
-        if way == "large chunks" {
-            route = taken;
-        }
-    }
-    route
+    images.check("qcow2", image, case)
 }
 
 const SIZE: usize = 6 << 20;
@@ -104,12 +82,6 @@ fn compressed_writes(random: &mut Random, size: u64, cluster: u64) -> String {
         })
         .collect();
     commands.concat()
-}
-
-fn place(random: &mut Random, size: u64, unit: u64) -> String {
-    let offset = random.below(size / unit) * unit;
-    let length = (random.below(200_000 / unit + 1) + 1) * unit;
-    format!("{offset} {}", length.min(size - offset))
 }
 
 #[test]

@@ -7,6 +7,9 @@ use std::{
 };
 
 use tempfile::TempDir;
+use vmdisk_format::Options;
+
+use super::{Random, Route, assert_same, decode_random, decode_stream, decode_switching};
 
 /// A directory of images.
 pub(crate) struct Images(TempDir);
@@ -40,6 +43,51 @@ impl Images {
         qemu_img(&all);
         image
     }
+
+    /// Decodes an image by every route and compares; gives the route that a stream takes by default.
+    pub(crate) fn check(&self, format: &str, image: &Path, case: &str) -> Route {
+        let expected = self.reference(format, image);
+        let bytes = std::fs::read(image).expect("readable");
+        let found = decode_random(&bytes).unwrap_or_else(|error| panic!("{case}: {error}"));
+        assert_same(&found, &expected, &format!("{case}, random access"));
+        let tight = Options { orphan_window: 0, ..Options::default() };
+        let scattered = Options { map_limit: 0, ..Options::default() };
+        let mut route = Route::OnePass;
+        for (way, chunks, options) in [
+            ("tiny chunks", &[700, 3, 5000][..], Options::default()),
+            ("large chunks", &[1 << 20], Options::default()),
+            ("no orphans", &[100_000], tight),
+            ("no mappings", &[65_536, 100], scattered),
+        ] {
+            let (found, taken) =
+                decode_stream(&bytes, chunks, &options).unwrap_or_else(|error| panic!("{case}, {way}: {error}"));
+            assert_same(&found, &expected, &format!("{case}, {way}"));
+            if way == "large chunks" {
+                route = taken;
+            }
+        }
+        route
+    }
+
+    /// As [`Images::check`], for formats other than qcow2, of which each can be left to reading at any byte.
+    pub(crate) fn check_one_pass(&self, format: &str, image: &Path, case: &str) {
+        assert_eq!(self.check(format, image, case), Route::OnePass, "{case}");
+        let expected = self.reference(format, image);
+        let bytes = std::fs::read(image).expect("readable");
+        let mut random = Random::new(bytes.len() as u64);
+        for _ in 0..4 {
+            let position = usize::try_from(random.below(bytes.len() as u64)).expect("fits");
+            let found = decode_switching(&bytes, position).unwrap_or_else(|error| panic!("{case}: {error}"));
+            assert_same(&found, &expected, &format!("{case}, left to reading at {position}"));
+        }
+    }
+}
+
+/// A random stretch of a disk, as qemu-io's commands take it, in multiples of `unit`.
+pub(crate) fn place(random: &mut Random, size: u64, unit: u64) -> String {
+    let offset = random.below(size / unit) * unit;
+    let length = (random.below(200_000 / unit + 1) + 1) * unit;
+    format!("{offset} {}", length.min(size - offset))
 }
 
 pub(crate) fn text(path: &Path) -> &str {
