@@ -8,6 +8,8 @@ use crate::{
     qcow2::{self, Qcow2Stream},
     raw::RawDecoder,
     vdi::BlockMap,
+    vhd::BlockAllocationTable,
+    vhdx,
 };
 
 /// How a decoder is set up.
@@ -55,6 +57,10 @@ impl Decoder {
             Details::Qcow2(header) => Box::new(Qcow2Stream::new(*header, options)),
             Details::Vdi(header) => Box::new(ExtentStream::new(BlockMap::new(*header), options)),
             Details::Vhd { kind: VhdType::Fixed } => Box::new(RawDecoder::new(Some(Format::Vhd))),
+            Details::Vhd { kind: VhdType::Dynamic(header) } => {
+                Box::new(ExtentStream::new(BlockAllocationTable::new(*header), options))
+            }
+            Details::Vhdx(header) => Box::new(ExtentStream::new(vhdx::BlockAllocationTable::new(*header), options)),
             _ => {
                 return Err(Error::NoDecoder { format: inspection.format });
             }

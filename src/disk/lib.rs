@@ -36,7 +36,11 @@ mod inspect;
 mod io;
 mod qcow2;
 mod raw;
+#[cfg(test)]
+mod testing;
 mod vdi;
+mod vhd;
+mod vhdx;
 pub mod zero;
 
 use std::fmt;
@@ -45,8 +49,8 @@ pub use compressed::{Codec, CompressedCluster, Inflater};
 pub use decoder::{Decoder, Options, decode_at};
 pub use error::{Error, Reason, Refusal};
 pub use inspect::{
-    Details, Inspection, MAX_PREFIX, RawContent, Scope, VdiHeader, Verdict, VhdType, VmdkSubformat, inspect_prefix,
-    inspect_reader,
+    Details, Inspection, MAX_PREFIX, RawContent, Scope, VdiHeader, Verdict, VhdHeader, VhdType, VhdxHeader,
+    VmdkSubformat, inspect_prefix, inspect_reader,
 };
 pub use io::{ReadAt, Sink, Summary};
 pub use qcow2::Header as Qcow2Header;

@@ -14,7 +14,7 @@ mod raw;
 mod signature;
 mod vdi;
 pub(crate) mod vhd;
-mod vhdx;
+pub(crate) mod vhdx;
 mod view;
 mod vmdk;
 mod vmdk_descriptor;
@@ -22,7 +22,8 @@ mod vmdk_descriptor;
 pub(crate) use field::Fields;
 pub use raw::RawContent;
 pub use vdi::VdiHeader;
-pub use vhd::VhdType;
+pub use vhd::{VhdHeader, VhdType};
+pub use vhdx::VhdxHeader;
 pub use vmdk::VmdkSubformat;
 
 use self::{
@@ -83,13 +84,8 @@ pub enum Details {
         /// Its disk type.
         kind: VhdType,
     },
-    /// A vhdx image.
-    Vhdx {
-        /// The size of a block in bytes.
-        block_size: u32,
-        /// The size of a sector as the guest sees it: 512 or 4096.
-        logical_sector_size: u32,
-    },
+    /// A vhdx image: what its headers and metadata say.
+    Vhdx(VhdxHeader),
 }
 
 /// What a prefix tells.

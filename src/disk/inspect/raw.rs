@@ -2,7 +2,7 @@
 
 use super::{
     Details, Inspection,
-    vhd::Footer,
+    vhd::{Footer, VhdType},
     view::{Stop, View},
 };
 use crate::Format;
@@ -28,7 +28,7 @@ pub(super) fn inspect(view: &View<'_>, content: RawContent) -> Result<Inspection
         match view.bytes(offset, Footer::LENGTH, "image", "last 512 bytes") {
             Ok(last) => {
                 if let Some(footer) = Footer::parse_trailing(&last, offset + Footer::LENGTH as u64)? {
-                    return Ok(footer.inspection(view.scope()));
+                    return Ok(footer.inspection(VhdType::Fixed, view.scope()));
                 }
             }
             // The end of a stream is the decoder's to judge.

@@ -21,15 +21,34 @@ pub enum VhdType {
     /// The raw disk and a footer.
     Fixed,
     /// Blocks and a table of them.
-    Dynamic,
+    Dynamic(VhdHeader),
+}
+
+/// What a dynamic disk's footer and header say of the disk and of the places in the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VhdHeader {
+    /// `Block Size` in bytes: a power of 2.
+    pub block_size: u32,
+    /// `Max Table Entries` of the block allocation table.
+    pub entries: u32,
+    /// `Table Offset`: where the block allocation table lies, in bytes.
+    pub table_offset: u64,
+    /// The footer, which stands at the beginning and at the end.
+    pub(crate) footer: Footer,
+}
+
+impl VhdHeader {
+    /// The length of the structure in bytes.
+    pub(crate) const LENGTH: usize = 1024;
 }
 
 /// The specification's "Hard Disk Footer Format".
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Footer {
-    pub(crate) kind: VhdType,
+    dynamic: bool,
     pub(crate) current_size: u64,
-    header_offset: u64,
+    /// `Data Offset`: where a dynamic disk's header lies, in bytes.
+    pub(crate) header_offset: u64,
 }
 
 impl Footer {
@@ -55,9 +74,9 @@ impl Footer {
             format_args!("{VERSION_1:#010x}"),
         )?;
         let disk_type = fields.be32(60);
-        let kind = match disk_type {
-            2 => VhdType::Fixed,
-            3 => VhdType::Dynamic,
+        let dynamic = match disk_type {
+            2 => false,
+            3 => true,
             other => {
                 let reason = if other == 4 { Reason::BackingFile } else { Reason::UnsupportedFormat };
                 return Err(fields.refuse(reason, "Disk Type", other, "2 (fixed) or 3 (dynamic)"));
@@ -73,7 +92,7 @@ impl Footer {
             current_size,
             format_args!("at most {MAX_SIZE}"),
         )?;
-        Ok(Self { kind, current_size, header_offset: fields.be64(16) })
+        Ok(Self { dynamic, current_size, header_offset: fields.be64(16) })
     }
 
     /// The footer in the last 512 bytes of an image that looks raw; `None` when there is none.
@@ -84,7 +103,7 @@ impl Footer {
         let footer = Self::parse(last)?;
         let fields = Fields { format: NAME, bytes: last };
         fields.require(
-            footer.kind == VhdType::Fixed,
+            !footer.dynamic,
             "Disk Type",
             "3 (dynamic)",
             "2 (fixed), since there is no copy of the footer at the beginning",
@@ -100,13 +119,27 @@ impl Footer {
         Ok(Some(footer))
     }
 
-    pub(super) fn inspection(&self, scope: Scope) -> Inspection {
-        Inspection {
-            format: Format::Vhd,
-            virtual_size: Some(self.current_size),
-            details: Details::Vhd { kind: self.kind },
-            scope,
-        }
+    pub(super) fn inspection(&self, kind: VhdType, scope: Scope) -> Inspection {
+        Inspection { format: Format::Vhd, virtual_size: Some(self.current_size), details: Details::Vhd { kind }, scope }
+    }
+
+    /// The footer proper, the last bytes of the image, says the same as this copy of it.
+    pub(crate) fn check_trailing(&self, last: &[u8]) -> Result<(), Refusal> {
+        let fields = Fields { format: NAME, bytes: last };
+        fields.require_or(
+            Reason::Truncated,
+            last.len() == Self::LENGTH && last.starts_with(Self::COOKIE),
+            "footer",
+            "none in the last 512 bytes",
+            "a footer at the end of the image",
+        )?;
+        fields.require_or(
+            Reason::Corrupt,
+            Self::parse(last)? == *self,
+            "footer",
+            "another disk at the end than at the beginning",
+            "two that say the same",
+        )
     }
 }
 
@@ -115,22 +148,17 @@ pub(super) fn inspect(view: &View<'_>) -> Result<Inspection, Stop> {
     let copy = view.bytes(0, Footer::LENGTH, NAME, "footer copy")?;
     let footer = Footer::parse(&copy)?;
     let fields = Fields { format: NAME, bytes: &copy };
-    fields.require(
-        footer.kind == VhdType::Dynamic,
-        "Disk Type",
-        "2 (fixed) at the beginning of the image",
-        "3 (dynamic)",
-    )?;
-    check_dynamic(view, &footer)?;
+    fields.require(footer.dynamic, "Disk Type", "2 (fixed) at the beginning of the image", "3 (dynamic)")?;
+    let header = check_dynamic(view, &footer)?;
     if let Some(size) = view.size() {
         check_trailing(view, size, &footer)?;
     }
-    Ok(footer.inspection(view.scope()))
+    Ok(footer.inspection(VhdType::Dynamic(header), view.scope()))
 }
 
 /// "Dynamic Disk Header Format".
-fn check_dynamic(view: &View<'_>, footer: &Footer) -> Result<(), Stop> {
-    const LENGTH: usize = 1024;
+fn check_dynamic(view: &View<'_>, footer: &Footer) -> Result<VhdHeader, Stop> {
+    const LENGTH: usize = VhdHeader::LENGTH;
     const LOCATORS: usize = 8;
     let bytes = view.bytes(footer.header_offset, LENGTH, NAME, "dynamic disk header")?;
     let fields = Fields { format: NAME, bytes: &bytes };
@@ -192,7 +220,7 @@ fn check_dynamic(view: &View<'_>, footer: &Footer) -> Result<(), Stop> {
         table,
         "a table inside the image",
     )?;
-    Ok(())
+    Ok(VhdHeader { block_size, entries, table_offset: table, footer: *footer })
 }
 
 /// The footer proper lies at the end and says the same as its copy.
@@ -204,22 +232,7 @@ fn check_trailing(view: &View<'_>, size: u64, footer: &Footer) -> Result<(), Sto
         Err(Stop::NeedMore(_) | Stop::NeedReader) => return Ok(()),
         Err(stop) => return Err(stop),
     };
-    let fields = Fields { format: NAME, bytes: &last };
-    fields.require_or(
-        Reason::Truncated,
-        last.starts_with(Footer::COOKIE),
-        "footer",
-        "none in the last 512 bytes",
-        "a footer at the end of the image",
-    )?;
-    fields.require_or(
-        Reason::Corrupt,
-        Footer::parse(&last)? == *footer,
-        "footer",
-        "another disk at the end than at the beginning",
-        "two that say the same",
-    )?;
-    Ok(())
+    Ok(footer.check_trailing(&last)?)
 }
 
 /// The one's complement of the sum of a structure's bytes, without the four of the checksum.

@@ -43,15 +43,48 @@ mod guid {
     pub(super) const PARENT_LOCATOR: Guid = guid(0xa8d3_5f2d_b30b_454d_abf7_d3d8_4834_ab0c);
 }
 
-pub(super) fn inspect(view: &View<'_>) -> Result<Inspection, Stop> {
-    check_header(view)?;
-    let metadata = metadata_region(view)?;
-    let items = Items::read(view, &metadata)?;
-    items.inspection(view)
+/// What headers and metadata say of the disk and of the places in the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VhdxHeader {
+    /// `VirtualDiskSize` in bytes.
+    pub virtual_size: u64,
+    /// `BlockSize` in bytes: a power of 2, 1 MiB at least.
+    pub block_size: u32,
+    /// `LogicalSectorSize`, the size of a sector as the guest sees it: 512 or 4096.
+    pub logical_sector_size: u32,
+    pub(crate) regions: Regions,
 }
 
-/// The header that is valid and has the higher sequence number [2.2.2], with an empty log [2.3].
-fn check_header(view: &View<'_>) -> Result<(), Stop> {
+impl VhdxHeader {
+    /// After so many blocks the BAT has an entry for their sector bitmaps [2.5].
+    pub(crate) fn chunk_ratio(&self) -> u64 {
+        (u64::from(self.logical_sector_size) << 23) / u64::from(self.block_size)
+    }
+
+    /// How many entries of the BAT say something of the disk.
+    pub(crate) fn bat_entries(&self) -> u64 {
+        let blocks = self.virtual_size.div_ceil(self.block_size.into());
+        blocks + blocks.saturating_sub(1) / self.chunk_ratio()
+    }
+}
+
+/// Where the structures lie that are no blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Regions {
+    pub(crate) bat: Region,
+    pub(crate) metadata: Region,
+    pub(crate) log: Region,
+}
+
+pub(super) fn inspect(view: &View<'_>) -> Result<Inspection, Stop> {
+    let log = check_header(view)?;
+    let (bat, metadata) = read_regions(view)?;
+    let items = Items::read(view, &metadata)?;
+    items.inspection(view, Regions { bat, metadata, log })
+}
+
+/// The header that is valid and has the higher sequence number [2.2.2], with an empty log [2.3]: gives the log's place.
+fn check_header(view: &View<'_>) -> Result<Region, Stop> {
     const LENGTH: usize = 4096;
     let mut current: Option<(u64, Vec<u8>)> = None;
     for offset in [64 * KIB, 128 * KIB] {
@@ -81,7 +114,7 @@ fn check_header(view: &View<'_>) -> Result<(), Stop> {
         format_args!("{log:032x} (a log to replay)"),
         "zeros (an empty log)",
     )?;
-    Ok(())
+    Ok(Region { offset: fields.le64(72), length: fields.le32(68).into() })
 }
 
 /// CRC-32C of the structure with its checksum, at offset 4, taken as zero.
@@ -90,19 +123,21 @@ fn sum_holds(bytes: &[u8]) -> bool {
     crc32c(&[&bytes[..4], &[0; 4], &bytes[8..]]) == stored
 }
 
-struct Region {
-    offset: u64,
-    length: u64,
+/// A stretch of the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Region {
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
 }
 
 impl Region {
-    fn end(&self) -> u64 {
-        self.offset + self.length
+    pub(crate) fn end(&self) -> u64 {
+        self.offset.saturating_add(self.length)
     }
 }
 
-/// Checks the region table [2.2.3] and gives the metadata region.
-fn metadata_region(view: &View<'_>) -> Result<Region, Stop> {
+/// Checks the region table [2.2.3] and gives the BAT and the metadata region.
+fn read_regions(view: &View<'_>) -> Result<(Region, Region), Stop> {
     let first = view.bytes(192 * KIB, TABLE, NAME, "region table")?;
     let valid = |bytes: &[u8]| bytes.starts_with(b"regi") && sum_holds(bytes);
     let table = if valid(&first) {
@@ -165,7 +200,7 @@ fn metadata_region(view: &View<'_>) -> Result<Region, Stop> {
         format_args!("{:#x} and {:#x}", bat.offset, metadata.offset),
         "regions that do not overlap",
     )?;
-    Ok(metadata)
+    Ok((bat, metadata))
 }
 
 /// Regions have a place and a length in whole MiB, behind the header section [2.2.3.2].
@@ -260,7 +295,7 @@ impl Items {
         Ok(items)
     }
 
-    fn inspection(&self, view: &View<'_>) -> Result<Inspection, Stop> {
+    fn inspection(&self, view: &View<'_>, regions: Regions) -> Result<Inspection, Stop> {
         let fields = Fields { format: NAME, bytes: self.file_parameters.as_ref().map_or(&[], |item| item) };
         for (field, there) in [
             ("File Parameters", self.file_parameters.is_some()),
@@ -300,10 +335,18 @@ impl Items {
             virtual_size,
             format_args!("a multiple of the logical sector size {logical_sector_size}"),
         )?;
+        let header = VhdxHeader { virtual_size, block_size, logical_sector_size, regions };
+        let bat = 8 * header.bat_entries();
+        fields.require(
+            bat <= regions.bat.length,
+            "BAT region, Length",
+            regions.bat.length,
+            format_args!("at least {bat}, for a disk of {virtual_size} bytes"),
+        )?;
         Ok(Inspection {
             format: Format::Vhdx,
             virtual_size: Some(virtual_size),
-            details: Details::Vhdx { block_size, logical_sector_size },
+            details: Details::Vhdx(header),
             scope: view.scope(),
         })
     }

@@ -145,7 +145,10 @@ fn vhd() {
         };
         let dynamic = with("dynamic");
         let found = passes(&dynamic, "dynamic");
-        assert_eq!(found.details, Details::Vhd { kind: VhdType::Dynamic });
+        let Details::Vhd { kind: VhdType::Dynamic(header) } = found.details else {
+            panic!("{found:?}");
+        };
+        assert_eq!((header.block_size, header.entries, header.table_offset), (2 << 20, 2, 1536));
         // A prefix can't tell.
         let error = inspect(&dynamic[..dynamic.len() - 512]).expect_err("no footer");
         let reason = error.refusal().map(|refusal| refusal.reason);

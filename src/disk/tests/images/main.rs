@@ -8,3 +8,5 @@ mod qcow2_property;
 mod qcow2_qemu;
 mod support;
 mod vdi_qemu;
+mod vhd_qemu;
+mod vhdx_qemu;
