@@ -10,6 +10,7 @@ use crate::{
     vdi::BlockMap,
     vhd::BlockAllocationTable,
     vhdx,
+    vmdk::{GrainTables, MarkerStream},
 };
 
 /// How a decoder is set up.
@@ -61,9 +62,8 @@ impl Decoder {
                 Box::new(ExtentStream::new(BlockAllocationTable::new(*header), options))
             }
             Details::Vhdx(header) => Box::new(ExtentStream::new(vhdx::BlockAllocationTable::new(*header), options)),
-            _ => {
-                return Err(Error::NoDecoder { format: inspection.format });
-            }
+            Details::Vmdk(header) if header.footer => Box::new(MarkerStream::new(*header, options)),
+            Details::Vmdk(header) => Box::new(ExtentStream::new(GrainTables::new(*header), options)),
         }))
     }
 

@@ -11,7 +11,6 @@
 //!               refused           the rest, staged ──▶ Decoder::finish_at ──▶ Sink
 //!
 //!  staged file (ReadAt) ──▶ inspect_reader ──▶ Inspection ──▶ decode_at ──▶ Sink
-//!                                                  └─▶ formats without a decoder here: qemu-img -f FORMAT
 //! ```
 //!
 //! - [`inspect`](inspect_reader) is the gate: nothing, `qemu-img` included, may touch an image before it has passed.
@@ -26,6 +25,11 @@
 //! for each TiB. The worst case, every cluster somewhere else and all tables before the data, is 384 MiB for each TiB;
 //! [`Options::map_limit`] bounds it. [`Options::orphan_window`] bounds the data that came before its L2 table. What
 //! goes beyond either bound is decoded from the staged rest of the image, one L2 table at a time.
+//!
+//! The tables of vdi, vhd, vhdx and vmdk are read in parts of 64 KiB; an entry of 24 bytes is kept for each run of
+//! blocks whose data is still to come, or for each block where a block is more than its data: 12 MiB for each TiB of vhd,
+//! 384 MiB for each TiB of compressed grains, by which [`Options::map_limit`] comes at 85 GiB of data. A vmdk with its
+//! directory at the end needs 40 bytes for each of its grain tables.
 
 mod aligner;
 mod compressed;
@@ -41,6 +45,7 @@ mod testing;
 mod vdi;
 mod vhd;
 mod vhdx;
+mod vmdk;
 pub mod zero;
 
 use std::fmt;
@@ -49,7 +54,7 @@ pub use compressed::{Codec, CompressedCluster, Inflater};
 pub use decoder::{Decoder, Options, decode_at};
 pub use error::{Error, Reason, Refusal};
 pub use inspect::{
-    Details, Inspection, MAX_PREFIX, RawContent, Scope, VdiHeader, Verdict, VhdHeader, VhdType, VhdxHeader,
+    Details, Inspection, MAX_PREFIX, RawContent, Scope, VdiHeader, Verdict, VhdHeader, VhdType, VhdxHeader, VmdkHeader,
     VmdkSubformat, inspect_prefix, inspect_reader,
 };
 pub use io::{ReadAt, Sink, Summary};

@@ -50,7 +50,7 @@ impl Map {
     }
 
     /// Takes the first one in the image.
-    pub(super) fn pop(&mut self) -> Option<Extent> {
+    pub(crate) fn pop(&mut self) -> Option<Extent> {
         self.settle();
         let first = self.ahead.pop().map(|first| first.0);
         // A burst of random tables should not hold its memory to the end.

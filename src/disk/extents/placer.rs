@@ -2,16 +2,14 @@
 
 use super::{Content, Extent};
 use crate::{
-    Codec, CompressedCluster, Error, Format, Inflater, Refusal, Sink,
+    Codec, CompressedCluster, Error, Format, Inflater, Sink,
     aligner::Aligner,
-    error::Reason,
     io::{deliver, to_usize},
+    vmdk::Marker,
     zero::GRANULE,
 };
 
 const SECTOR: usize = 512;
-/// The sector number of a grain, and the size of its data.
-const MARKER: usize = 12;
 
 /// Delivers one extent after the other.
 #[derive(Debug)]
@@ -53,7 +51,7 @@ impl Placer {
         self.size = match self.content {
             Content::Plain => extent.length,
             Content::Bitmapped(bitmap) => bitmap as u64 + extent.length,
-            Content::Marked(_) => MARKER as u64,
+            Content::Marked(_) => Marker::LENGTH as u64,
         };
         self.head.clear();
     }
@@ -98,11 +96,10 @@ impl Placer {
         if self.missing() > 0 {
             return Ok(());
         }
-        let (marker, data) = self.head.split_at(MARKER);
+        let (marker, data) = self.head.split_at(Marker::LENGTH);
         if data.is_empty() {
-            let marker = GrainMarker::parse(marker);
-            marker.check(self.format, self.extent, grain_size)?;
-            self.size += u64::from(marker.size);
+            let size = Marker::parse(marker).check_grain(self.extent.disk, self.extent.image, grain_size)?;
+            self.size += size as u64;
             return Ok(());
         }
         let grain = CompressedCluster {
@@ -112,7 +109,7 @@ impl Placer {
             length: to_usize(self.extent.length),
             data,
             codec: Codec::Zlib,
-            image_offset: self.extent.image + MARKER as u64,
+            image_offset: self.extent.image + Marker::LENGTH as u64,
         };
         sink.write_compressed(&grain, &mut self.inflater)
     }
@@ -133,37 +130,4 @@ fn mask<'a>(bitmap: &[u8], into: u64, data: &'a [u8], masked: &'a mut Vec<u8>) -
         }
     }
     masked
-}
-
-/// What stands before a compressed grain.
-struct GrainMarker {
-    /// The grain's place on the disk, in sectors.
-    sector: u64,
-    /// The length of the compressed data in bytes.
-    size: u32,
-}
-
-impl GrainMarker {
-    fn parse(bytes: &[u8]) -> Self {
-        let mut sector = [0; 8];
-        let mut size = [0; 4];
-        sector.copy_from_slice(&bytes[..8]);
-        size.copy_from_slice(&bytes[8..MARKER]);
-        Self { sector: u64::from_le_bytes(sector), size: u32::from_le_bytes(size) }
-    }
-
-    fn check(&self, format: Format, extent: Extent, grain_size: usize) -> Result<(), Refusal> {
-        let refuse = |field, found: u64, expected: &dyn std::fmt::Display| {
-            let found = format_args!("{found} at offset {:#x} of the image", extent.image).to_string();
-            Err(Refusal::new(Reason::BadTable, format.as_str(), field, found, expected))
-        };
-        let sector = extent.disk / SECTOR as u64;
-        if self.sector != sector {
-            return refuse("grain marker, lba", self.sector, &format_args!("{sector}, by the grain table"));
-        }
-        if self.size == 0 || self.size as usize > 2 * grain_size {
-            return refuse("grain marker, size", self.size.into(), &format_args!("1 to {} bytes", 2 * grain_size));
-        }
-        Ok(())
-    }
 }

@@ -16,7 +16,7 @@ mod vdi;
 pub(crate) mod vhd;
 pub(crate) mod vhdx;
 mod view;
-mod vmdk;
+pub(crate) mod vmdk;
 mod vmdk_descriptor;
 
 pub(crate) use field::Fields;
@@ -24,7 +24,7 @@ pub use raw::RawContent;
 pub use vdi::VdiHeader;
 pub use vhd::{VhdHeader, VhdType};
 pub use vhdx::VhdxHeader;
-pub use vmdk::VmdkSubformat;
+pub use vmdk::{VmdkHeader, VmdkSubformat};
 
 use self::{
     signature::Container,
@@ -70,13 +70,8 @@ pub enum Details {
     },
     /// A qcow2 image: its header.
     Qcow2(Header),
-    /// A vmdk image.
-    Vmdk {
-        /// How its extent is laid out.
-        subformat: VmdkSubformat,
-        /// Whether the valid header lies at the end of the file (`GD_AT_END`).
-        footer: bool,
-    },
+    /// A vmdk image: what its header says.
+    Vmdk(VmdkHeader),
     /// A vdi image: its header.
     Vdi(VdiHeader),
     /// A vhd image.

@@ -365,7 +365,8 @@ mod vmdk {
                 ("gdOffset", 56, &le64(0), Some(Reason::Truncated)),
                 ("gdOffset", 56, &le64(64), Some(Reason::Truncated)),
                 ("gdOffset", 56, &le64(u64::MAX - 1), Some(Reason::Truncated)),
-                ("gdOffset: no footer", 56, &le64(u64::MAX), Some(Reason::Truncated)),
+                ("gdOffset: a stream's", 56, &le64(u64::MAX), Some(Reason::BadHeader)),
+                ("grain tables", 12, &le64(1 << 37), Some(Reason::BadHeader)),
                 ("end of line", 73, b"\r", Some(Reason::Corrupt)),
                 ("compressAlgorithm", 77, &[1], Some(Reason::BadHeader)),
                 ("compressAlgorithm", 77, &[2], Some(Reason::UnsupportedFeature)),
@@ -387,11 +388,15 @@ mod vmdk {
         image.copy_within(..512, footer + 512);
         put(&mut image, footer + 512 + 56, &26_u64.to_le_bytes());
         let found = inspect_reader(&&image[..]).expect("valid");
-        let expected = Details::Vmdk { subformat: VmdkSubformat::StreamOptimized, footer: true };
-        assert_eq!(found.details, expected);
+        let Details::Vmdk(header) = found.details else {
+            panic!("{found:?}");
+        };
+        assert_eq!((header.subformat, header.footer), (VmdkSubformat::StreamOptimized, true));
         check(
             &image,
             &[
+                ("overHead", 64, &[20, 0], Some(Reason::BadHeader)),
+                ("overHead", 64, &[0xff; 8], Some(Reason::BadHeader)),
                 ("marker", footer + 12, &[2], Some(Reason::Truncated)),
                 ("end of stream", footer + 1024 + 12, &[1], Some(Reason::Truncated)),
                 ("capacity", footer + 512 + 12, &[1], Some(Reason::Corrupt)),

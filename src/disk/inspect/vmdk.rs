@@ -6,7 +6,7 @@ use super::{
     view::{Stop, View},
     vmdk_descriptor::Descriptor,
 };
-use crate::{Format, error::Reason};
+use crate::{Format, Refusal, error::Reason};
 
 pub(super) const NAME: &str = "vmdk";
 const SECTOR: u64 = 512;
@@ -18,6 +18,10 @@ const MAX_CAPACITY: u64 = (64 << 40) / SECTOR;
 /// `gdOffset` of a header whose valid copy is the footer (`GD_AT_END`).
 const GRAIN_DIRECTORY_AT_END: u64 = u64::MAX;
 
+/// The most grain tables: the largest disk has as many with the usual grains of 64 KiB.
+const MAX_TABLES: u64 = 2 << 20;
+
+const FLAG_ZEROED_GRAINS: u32 = 1 << 2;
 const FLAG_COMPRESSED: u32 = 1 << 16;
 const FLAG_MARKERS: u32 = 1 << 17;
 
@@ -30,6 +34,59 @@ pub enum VmdkSubformat {
     StreamOptimized,
 }
 
+/// What the header says of the disk and of the places in the image. Offsets and sizes are in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VmdkHeader {
+    /// How the extent is laid out.
+    pub subformat: VmdkSubformat,
+    /// Whether the grain directory lies behind the grains, where the header's copy at the end of the image, the footer,
+    /// tells (`GD_AT_END`).
+    pub footer: bool,
+    /// `capacity`: the size of the disk.
+    pub capacity: u64,
+    /// `grainSize`: a power of 2 from 4 KiB to 32 MiB.
+    pub grain_size: u64,
+    /// Whether an entry of 1 in a grain table stands for zeros.
+    pub(crate) zeroed_grains: bool,
+    /// `overHead`: where the grains begin, as far as its writer knew.
+    pub(crate) overhead: u64,
+    /// Where the descriptor begins and ends.
+    pub(crate) descriptor: (u64, u64),
+    /// `gdOffset`: where the grain directory begins; of no use with a footer.
+    pub(crate) directory: u64,
+}
+
+impl VmdkHeader {
+    /// `numGTEsPerGT`.
+    pub(crate) const TABLE_ENTRIES: u64 = 512;
+
+    fn new(header: &Fields<'_>, subformat: VmdkSubformat) -> Self {
+        // In sectors none of them is more than 2^48, by the checks.
+        let bytes = |offset| header.le64(offset).saturating_mul(SECTOR);
+        let footer = header.le64(56) == GRAIN_DIRECTORY_AT_END;
+        Self {
+            subformat,
+            footer,
+            capacity: bytes(12),
+            grain_size: bytes(20),
+            zeroed_grains: header.le32(8) & FLAG_ZEROED_GRAINS != 0,
+            overhead: bytes(64),
+            descriptor: (bytes(28), bytes(28).saturating_add(bytes(36))),
+            directory: if footer { 0 } else { bytes(56) },
+        }
+    }
+
+    /// The number of grains.
+    pub(crate) fn grains(&self) -> u64 {
+        self.capacity.div_ceil(self.grain_size)
+    }
+
+    /// The number of grain tables, which is the number of entries in the grain directory.
+    pub(crate) fn tables(&self) -> u64 {
+        self.grains().div_ceil(Self::TABLE_ENTRIES)
+    }
+}
+
 pub(super) fn inspect(view: &View<'_>) -> Result<Inspection, Stop> {
     let bytes = view.bytes(0, HEADER, NAME, "SparseExtentHeader")?;
     let header = Fields { format: NAME, bytes: &bytes };
@@ -37,18 +94,19 @@ pub(super) fn inspect(view: &View<'_>) -> Result<Inspection, Stop> {
     let capacity = header.le64(12);
     let descriptor = read_descriptor(view, &header, capacity)?;
     check_layout(&header, descriptor.subformat)?;
-    let footer = header.le64(56) == GRAIN_DIRECTORY_AT_END;
-    if view.scope() == Scope::Whole {
-        if footer {
-            check_footer(view, &header)?;
-        } else {
-            check_directory(&header, view.size())?;
+    let found = VmdkHeader::new(&header, descriptor.subformat);
+    if found.footer {
+        check_overhead(&header, &found)?;
+        if view.scope() == Scope::Whole {
+            check_trailing(view, &header)?;
         }
+    } else {
+        check_directory(&header, view.size())?;
     }
     Ok(Inspection {
         format: Format::Vmdk,
-        virtual_size: Some(capacity * SECTOR),
-        details: Details::Vmdk { subformat: descriptor.subformat, footer },
+        virtual_size: Some(found.capacity),
+        details: Details::Vmdk(found),
         scope: view.scope(),
     })
 }
@@ -72,6 +130,14 @@ fn check_header(header: &Fields<'_>) -> Result<(), Stop> {
         "grainSize",
         grain,
         "a power of 2 from 8 to 65536 sectors",
+    )?;
+    let tables = capacity.div_ceil(grain * VmdkHeader::TABLE_ENTRIES);
+    header.require_or(
+        Reason::TooLarge,
+        tables <= MAX_TABLES,
+        "grainSize",
+        grain,
+        format_args!("at most {MAX_TABLES} grain tables, not {tables}"),
     )?;
     let entries = header.le32(44);
     header.require(entries == 512, "numGTEsPerGT", entries, 512)?;
@@ -144,8 +210,25 @@ fn read_descriptor(view: &View<'_>, header: &Fields<'_>, capacity: u64) -> Resul
     Ok(descriptor)
 }
 
+/// With its directory at the end, an image is a stream: grains and tables behind each other from `overHead` on.
+fn check_overhead(header: &Fields<'_>, found: &VmdkHeader) -> Result<(), Refusal> {
+    header.require(
+        found.subformat == VmdkSubformat::StreamOptimized,
+        "gdOffset",
+        "GD_AT_END",
+        "a sector inside the image, as createType is not streamOptimized",
+    )?;
+    let overhead = header.le64(64);
+    header.require(
+        overhead < 1 << 48 && found.overhead >= found.descriptor.1,
+        "overHead",
+        overhead,
+        format_args!("at least {} sectors, the end of the descriptor", found.descriptor.1 / SECTOR),
+    )
+}
+
 /// Footer marker, footer, end-of-stream marker: the last three sectors of a stream whose directory lies at its end.
-fn check_footer(view: &View<'_>, header: &Fields<'_>) -> Result<(), Stop> {
+fn check_trailing(view: &View<'_>, header: &Fields<'_>) -> Result<(), Stop> {
     const FOOTER_MARKER: u32 = 3;
     const LENGTH: usize = 3 * 512;
     let size = view.size().unwrap_or_default();
@@ -160,6 +243,12 @@ fn check_footer(view: &View<'_>, header: &Fields<'_>) -> Result<(), Stop> {
         "none before the last two sectors",
         "a footer at the end of the image",
     )?;
+    check_footer(header, &footer)?;
+    check_directory(&footer, view.size())
+}
+
+/// The footer says the same as the header, and gives the place of the grain directory, in sectors.
+pub(crate) fn check_footer(header: &Fields<'_>, footer: &Fields<'_>) -> Result<u64, Refusal> {
     // VirtualBox has both directories at the end, so `rgdOffset` (at 48) may differ like `gdOffset`.
     let differing = footer.bytes[..48] != header.bytes[..48] || footer.bytes[73..79] != header.bytes[73..79];
     footer.require_or(
@@ -169,19 +258,20 @@ fn check_footer(view: &View<'_>, header: &Fields<'_>) -> Result<(), Stop> {
         "other values than in the header",
         "the header's values, rgdOffset and gdOffset apart",
     )?;
+    let directory = footer.le64(56);
     footer.require(
-        footer.le64(56) != GRAIN_DIRECTORY_AT_END,
+        directory != GRAIN_DIRECTORY_AT_END,
         "gdOffset of the footer",
         "GD_AT_END",
         "a sector inside the image",
     )?;
-    check_directory(&footer, view.size())
+    Ok(directory)
 }
 
 /// The grain directory lies inside the image.
 fn check_directory(header: &Fields<'_>, size: Option<u64>) -> Result<(), Stop> {
     let (capacity, grain) = (header.le64(12), header.le64(20));
-    let tables = capacity.div_ceil(grain * 512);
+    let tables = capacity.div_ceil(grain * VmdkHeader::TABLE_ENTRIES);
     let offset = header.le64(56);
     let end = offset.checked_mul(SECTOR).and_then(|start| start.checked_add(tables * 4));
     header.require_or(

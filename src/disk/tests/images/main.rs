@@ -10,3 +10,5 @@ mod support;
 mod vdi_qemu;
 mod vhd_qemu;
 mod vhdx_qemu;
+mod vmdk_qemu;
+mod vmdk_stream;

@@ -1,0 +1,87 @@
+use super::*;
+
+const GRAIN: u64 = 65536;
+
+/// A disk of three tables, the last of them with two grains, the last of these with one sector.
+fn header() -> VmdkHeader {
+    VmdkHeader {
+        subformat: VmdkSubformat::MonolithicSparse,
+        footer: false,
+        capacity: (2 * 512 + 1) * GRAIN + 512,
+        grain_size: GRAIN,
+        zeroed_grains: false,
+        overhead: 65536,
+        descriptor: (512, 1024),
+        directory: 1024,
+    }
+}
+
+/// Tables whose directory has been read.
+fn tables(header: VmdkHeader, directory: [u32; 3]) -> Result<GrainTables, Refusal> {
+    let mut tables = GrainTables::new(header);
+    assert_eq!(tables.next(), Some(Part { range: 1024..1036, field: "grain directory" }));
+    let bytes: Vec<u8> = directory.into_iter().flat_map(u32::to_le_bytes).collect();
+    tables.read(&bytes, &mut Map::new(true))?;
+    Ok(tables)
+}
+
+#[test]
+fn tables_are_read_in_the_order_of_the_image() {
+    let mut tables = tables(header(), [20, 0, 10]).expect("valid");
+    assert_eq!(tables.next(), Some(Part { range: 5120..5128, field: "grain table" }), "the last one has two entries");
+    let mut map = Map::new(true);
+    tables.read(&[[200, 0, 0, 0], [200, 1, 0, 0]].concat(), &mut map).expect("valid");
+    assert_eq!(tables.next(), Some(Part { range: 10240..12288, field: "grain table" }));
+    tables.read(&[0; 2048], &mut map).expect("empty");
+    assert_eq!(tables.next(), None);
+    assert_eq!(map.pop(), Some(Extent { image: 200 * 512, disk: 1024 * GRAIN, length: GRAIN }));
+    assert_eq!(map.pop(), Some(Extent { image: 456 * 512, disk: 1025 * GRAIN, length: 512 }));
+    assert_eq!(map.pop(), None);
+}
+
+#[test]
+fn directory_entries() {
+    for (entries, valid) in [
+        ([0, 0, 0], true),
+        ([10, 14, 18], true),
+        ([3, 8, 7], true),
+        ([10, 10, 0], false),
+        ([10, 13, 0], false),
+        ([1, 0, 0], false),
+        ([2, 0, 0], false),
+        ([u32::MAX, 0, 0], true),
+    ] {
+        let found = tables(header(), entries).map(|_| ()).map_err(|refusal| refusal.reason);
+        assert_eq!(found, if valid { Ok(()) } else { Err(Reason::Overlap) }, "{entries:?}");
+    }
+}
+
+#[test]
+fn table_entries() {
+    let extent =
+        |sector: u64, grain: u64, length| Ok(Some(Extent { image: sector * 512, disk: grain * GRAIN, length }));
+    let overlap = Err(Reason::Overlap);
+    let compressed = VmdkHeader { subformat: VmdkSubformat::StreamOptimized, ..header() };
+    let zeroed = VmdkHeader { zeroed_grains: true, ..header() };
+    for (header, grain, entry, expected) in [
+        (header(), 0, 0, Ok(None)),
+        (header(), 0, 1, overlap),
+        (header(), 0, 2, overlap),
+        (zeroed, 0, 1, Ok(None)),
+        (zeroed, 0, 2, overlap),
+        (header(), 7, 400, extent(400, 7, GRAIN)),
+        (header(), 1025, 400, extent(400, 1025, 512)),
+        (header(), 0, 300, overlap),
+        (header(), 0, 303, overlap),
+        (header(), 0, 304, extent(304, 0, GRAIN)),
+        (header(), 0, 172, extent(172, 0, GRAIN)),
+        (header(), 0, 173, overlap),
+        (compressed, 0, 173, extent(173, 0, GRAIN)),
+        (compressed, 0, 303, overlap),
+        (header(), 0, u32::MAX, extent(u64::from(u32::MAX), 0, GRAIN)),
+    ] {
+        let tables = tables(header, [300, 0, 0]).expect("valid");
+        let found = tables.extent(grain, entry).map_err(|refusal| refusal.reason);
+        assert_eq!(found, expected, "grain {grain}, entry {entry:#x}");
+    }
+}
