@@ -216,7 +216,7 @@ fn check_overhead(header: &Fields<'_>, found: &VmdkHeader) -> Result<(), Refusal
         found.subformat == VmdkSubformat::StreamOptimized,
         "gdOffset",
         "GD_AT_END",
-        "a sector inside the image, as createType is not streamOptimized",
+        "a sector inside the image: only streamOptimized has a footer",
     )?;
     let overhead = header.le64(64);
     header.require(

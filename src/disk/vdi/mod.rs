@@ -54,7 +54,7 @@ impl BlockMap {
 
 impl Tables for BlockMap {
     const FORMAT: Format = Format::Vdi;
-    const EXTENT: &'static str = "block";
+    const EXTENT: &'static str = "block map entry";
 
     fn virtual_size(&self) -> u64 {
         self.header.disk_size

@@ -54,7 +54,7 @@ impl BlockAllocationTable {
         let disk = block * size;
         let length = self.virtual_size().saturating_sub(disk).min(size);
         match meets(&(image..image + self.bitmap() + length), &self.structures) {
-            Some(structure) => Err(overlap(Format::Vhd, "block allocation table entry", image, structure)),
+            Some(structure) => Err(overlap(Format::Vhd, Self::EXTENT, image, structure)),
             None => Ok(Some(Extent { image, disk, length })),
         }
     }
@@ -62,7 +62,7 @@ impl BlockAllocationTable {
 
 impl Tables for BlockAllocationTable {
     const FORMAT: Format = Format::Vhd;
-    const EXTENT: &'static str = "block";
+    const EXTENT: &'static str = "BAT entry";
 
     fn virtual_size(&self) -> u64 {
         self.header.footer.current_size
@@ -78,7 +78,7 @@ impl Tables for BlockAllocationTable {
         let needed = self.virtual_size().div_ceil(self.header.block_size.into());
         let start = self.header.table_offset + self.entries * ENTRY;
         let length = PART.min((needed - self.entries) * ENTRY);
-        (length > 0).then_some(Part { range: start..start + length, field: "block allocation table" })
+        (length > 0).then_some(Part { range: start..start + length, field: "BAT" })
     }
 
     fn read(&mut self, part: &[u8], map: &mut Map) -> Result<(), Refusal> {
@@ -102,8 +102,8 @@ impl Tables for BlockAllocationTable {
         Err(Refusal::new(
             Reason::Overlap,
             Format::Vhd.as_str(),
-            "block",
-            format_args!("an end at {:#x}", self.end),
+            Self::EXTENT,
+            format_args!("a block that ends at {:#x}", self.end),
             format_args!("one before the footer at {footer:#x}"),
         ))
     }

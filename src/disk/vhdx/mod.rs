@@ -59,29 +59,27 @@ impl BlockAllocationTable {
             let found = format_args!("{entry:#018x} at index {index}").to_string();
             Err(Refusal::new(Reason::BadTable, Format::Vhdx.as_str(), field, found, expected))
         };
-        let field = "BAT entry";
         if entry & !(OFFSET | STATE) != 0 {
-            return refuse(field, "reserved bits 0");
+            return refuse(Self::EXTENT, "reserved bits 0");
         }
         match (self.kind(index), entry & STATE) {
             (Kind::Payload { block }, 6) => self.present(block, entry & OFFSET),
-            // Not present, undefined, zero, unmapped; and what was unmapped before version 1.0, as QEMU has it.
-            (Kind::Payload { .. }, 0..=3 | 5) | (Kind::SectorBitmap, 0 | 6) => Ok(None),
-            (Kind::Payload { .. }, 7) => refuse(field, "no block that is partially present: there is no parent"),
-            (Kind::Payload { .. }, _) => refuse(field, "one of the payload block states"),
+            // Not present, undefined, zero, unmapped.
+            (Kind::Payload { .. }, 0..=3) | (Kind::SectorBitmap, 0 | 6) => Ok(None),
+            (Kind::Payload { .. }, 7) => refuse(Self::EXTENT, "no block that is partially present: there is no parent"),
+            (Kind::Payload { .. }, _) => refuse(Self::EXTENT, "one of the payload block states"),
             (Kind::SectorBitmap, _) => refuse("sector bitmap BAT entry", "not present (0) or present (6)"),
         }
     }
 
     fn present(&self, block: u64, image: u64) -> Result<Option<Extent>, Refusal> {
-        const FIELD: &str = "BAT entry";
         let size = u64::from(self.header.block_size);
         let disk = block * size;
         let length = self.header.virtual_size.saturating_sub(disk).min(size);
         // No file is as large; beyond it, sums would not hold.
-        check_inside(Format::Vhdx, FIELD, image, 1 << 62)?;
+        check_inside(Format::Vhdx, Self::EXTENT, image, 1 << 62)?;
         match meets(&(image..image + length), &self.structures) {
-            Some(structure) => Err(overlap(Format::Vhdx, FIELD, image, structure)),
+            Some(structure) => Err(overlap(Format::Vhdx, Self::EXTENT, image, structure)),
             None => Ok(Some(Extent { image, disk, length })),
         }
     }
@@ -89,7 +87,7 @@ impl BlockAllocationTable {
 
 impl Tables for BlockAllocationTable {
     const FORMAT: Format = Format::Vhdx;
-    const EXTENT: &'static str = "payload block";
+    const EXTENT: &'static str = "BAT entry";
 
     fn virtual_size(&self) -> u64 {
         self.header.virtual_size

@@ -20,7 +20,7 @@ fn entries() {
         (0, 2, Ok(None)),
         (0, 3 | 9 << 20, Ok(None)),
         (0, 4, bad),
-        (0, 5, Ok(None)),
+        (0, 5, bad),
         (0, 6 | 9 << 20, present(9, 0, MIB)),
         (2, 6 | 4 << 20, present(4, 2, MIB - 512)),
         (0, 7 | 9 << 20, bad),

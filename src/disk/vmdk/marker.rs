@@ -70,7 +70,9 @@ impl Marker {
             1 => Item::GrainTable,
             2 => Item::GrainDirectory,
             3 => Item::Footer,
-            other => return Err(refuse("marker, type", other, image, "0 to 3")),
+            other => {
+                return Err(refuse("marker, type", other, image, "0 to 3, since its size is 0 and no grain follows"));
+            }
         };
         let sectors = item.body(header) / SECTOR;
         if self.value != sectors {

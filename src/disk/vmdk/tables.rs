@@ -10,6 +10,8 @@ use crate::{
     io::to_usize,
 };
 
+/// What refusals call the place of a grain table.
+const PLACE: &str = "grain directory entry";
 /// The entry of a grain that was zeroed.
 const ZEROED: u32 = 1;
 
@@ -35,6 +37,13 @@ struct Place {
     table: u32,
 }
 
+impl Place {
+    fn range(self) -> Range<u64> {
+        let start = u64::from(self.sector) * SECTOR;
+        start..start + VmdkHeader::TABLE_ENTRIES * ENTRY
+    }
+}
+
 impl GrainTables {
     pub(crate) fn new(header: VmdkHeader) -> Self {
         let directory = header.directory..header.directory + header.tables() * ENTRY;
@@ -44,14 +53,6 @@ impl GrainTables {
             (directory, "the grain directory"),
         ];
         Self { header, structures, entries: 0, places: Vec::new(), read: 0 }
-    }
-
-    /// Where a grain table lies, as far as it has entries for the disk.
-    fn range(&self, place: Place) -> Range<u64> {
-        let first = u64::from(place.table) * VmdkHeader::TABLE_ENTRIES;
-        let entries = VmdkHeader::TABLE_ENTRIES.min(self.header.grains() - first);
-        let start = u64::from(place.sector) * SECTOR;
-        start..start + entries * ENTRY
     }
 
     fn read_directory(&mut self, part: &[u8]) -> Result<(), Refusal> {
@@ -70,14 +71,13 @@ impl GrainTables {
 
     /// Each grain table has a place of its own.
     fn check_places(&mut self) -> Result<(), Refusal> {
-        const FIELD: &str = "grain directory entry";
         self.places.sort_unstable();
         let mut end = 0;
         for &place in &self.places {
-            let range = self.range(place);
+            let range = place.range();
             let other = if range.start < end { Some("another grain table") } else { meets(&range, &self.structures) };
             if let Some(other) = other {
-                return Err(overlap(Format::Vmdk, FIELD, range.start, other));
+                return Err(overlap(Format::Vmdk, PLACE, range.start, other));
             }
             end = range.end;
         }
@@ -87,7 +87,7 @@ impl GrainTables {
     fn read_table(&mut self, place: Place, table: &[u8], map: &mut Map) -> Result<(), Refusal> {
         let (entries, _) = table.as_chunks();
         let first = u64::from(place.table) * VmdkHeader::TABLE_ENTRIES;
-        for (grain, entry) in (first..).zip(entries) {
+        for (grain, entry) in (first..self.header.grains()).zip(entries) {
             if let Some(extent) = self.extent(grain, u32::from_le_bytes(*entry))? {
                 map.push(extent);
             }
@@ -111,7 +111,7 @@ impl GrainTables {
             Some(other) => Err(Refusal::new(
                 Reason::Overlap,
                 NAME,
-                "grain table entry",
+                Self::EXTENT,
                 format_args!("{entry:#x} at index {grain}, in {other}"),
                 "a place of its own",
             )),
@@ -122,7 +122,7 @@ impl GrainTables {
         let before = self.places.partition_point(|place| u64::from(place.sector) * SECTOR < range.end);
         let table = before.checked_sub(1).and_then(|last| self.places.get(last));
         match table {
-            Some(&place) if self.range(place).end > range.start => Some("a grain table"),
+            Some(&place) if place.range().end > range.start => Some("a grain table"),
             _ => meets(range, &self.structures),
         }
     }
@@ -130,7 +130,7 @@ impl GrainTables {
 
 impl Tables for GrainTables {
     const FORMAT: Format = Format::Vmdk;
-    const EXTENT: &'static str = "grain";
+    const EXTENT: &'static str = "grain table entry";
 
     fn virtual_size(&self) -> u64 {
         self.header.capacity
@@ -149,7 +149,7 @@ impl Tables for GrainTables {
             let start = self.header.directory + self.entries * ENTRY;
             return Some(Part { range: start..start + PART.min(left * ENTRY), field: "grain directory" });
         }
-        self.places.get(self.read).map(|&place| Part { range: self.range(place), field: "grain table" })
+        self.places.get(self.read).map(|&place| Part { range: place.range(), field: PLACE })
     }
 
     fn read(&mut self, part: &[u8], map: &mut Map) -> Result<(), Refusal> {

@@ -152,7 +152,15 @@ fn deflated(data: &[u8]) -> Vec<u8> {
 
 fn compressed(offset: u64, length: usize, data: &[u8]) -> CompressedCluster<'_> {
     let codec = vmdisk_format::Codec::Deflate;
-    CompressedCluster { offset, cluster_size: CLUSTER, length, data, codec, image_offset: 0 }
+    CompressedCluster {
+        format: vmdisk_format::Format::Qcow2,
+        offset,
+        cluster_size: CLUSTER,
+        length,
+        data,
+        codec,
+        image_offset: 0,
+    }
 }
 
 proptest! {

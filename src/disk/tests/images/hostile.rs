@@ -14,18 +14,11 @@ use crate::support::{
     writer::{Cluster, Plan},
 };
 
-/// What only decoders find that are still to be written.
-const OPEN: [&str; 6] = [
-    "vdi-dynamic-block-",
-    "vhd-dynamic-block-",
-    "vhdx-",
-    "vmdk-sparse-grain-",
-    "vmdk-sparse-table-",
-    "vmdk-stream-grain-",
-];
-
 /// Valid, and yet too much for the QEMU of this machine.
 const QEMU_REFUSES: [&str; 1] = ["vhdx-damaged-one-region-table"];
+
+/// QEMU delivers sectors that a block's bitmap calls never written, which the specification does not.
+const QEMU_DIFFERS: [&str; 1] = ["vhd-dynamic-sectors-not-in-use"];
 
 /// Runs an image through everything. Gives the refusal, if it is one.
 fn refusal(image: &[u8]) -> Option<Refusal> {
@@ -100,7 +93,7 @@ fn the_seeds_pass() {
 fn the_corpus_is_refused_by_the_names_of_its_fields() {
     let mut failures = Vec::new();
     for case in vmdisk_corpus::cases() {
-        if case.layer != Layer::Image || OPEN.iter().any(|open| case.name.starts_with(open)) {
+        if case.layer != Layer::Image {
             continue;
         }
         let found = refusal(&case.bytes());
@@ -129,19 +122,16 @@ impl Sink for Memory {
 fn what_the_corpus_calls_a_disk_is_the_same_disk_to_qemu() {
     let images = Images::new();
     let disks = vmdisk_corpus::cases().into_iter().filter(|case| case.expected == Expected::Disk);
-    for case in disks.filter(|case| case.layer == Layer::Image && !QEMU_REFUSES.contains(&&*case.name)) {
+    let named = |names: &[&str], case: &vmdisk_corpus::Case| names.contains(&&*case.name);
+    for case in disks.filter(|case| case.layer == Layer::Image && !named(&QEMU_REFUSES, case)) {
         let bytes = case.bytes();
         let inspection = inspect_reader(&&bytes[..]).expect("a disk");
         let expected = images.reference(inspection.format.qemu_driver(), &images.write("image", &bytes));
         let size = usize::try_from(inspection.virtual_size.expect("known")).expect("small");
         let mut disk = Memory(vec![0; size]);
-        match decode_at(&inspection, &Options::default(), &&bytes[..], &mut disk) {
-            Err(Error::NoDecoder { .. }) => assert_eq!(expected.len(), size, "{case:?}"),
-            outcome => {
-                outcome.expect("a disk");
-                assert_same(&disk.0, &expected, &case.name);
-            }
-        }
+        decode_at(&inspection, &Options::default(), &&bytes[..], &mut disk).expect("a disk");
+        let same = disk.0 == expected;
+        assert_eq!(same, !named(&QEMU_DIFFERS, &case), "{case:?}");
     }
 }
 
