@@ -4,10 +4,9 @@ use std::{io, sync::LazyLock};
 
 use proptest::prelude::*;
 use vmdisk_corpus::{Class, Expected, Layer};
-use vmdisk_format::{Details, Error, Options, Reason, Refusal, Sink, decode_at, inspect_reader};
+use vmdisk_format::{Details, Options, Reason, Refusal, Sink, decode_at, inspect_reader};
 
 use crate::support::{
-    assert_same,
     qemu::{Images, qemu_img, text},
     routes::{Outcome, check},
     sample_disk,
