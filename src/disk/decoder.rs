@@ -41,6 +41,11 @@ pub(crate) trait Decode: fmt::Debug + Send {
 
     fn push(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> Result<(), Error>;
 
+    /// Formats whose tables come first by specification gain nothing by it.
+    fn look_ahead(&mut self, _image: &dyn ReadAt) -> Result<bool, Error> {
+        Ok(false)
+    }
+
     fn finish(self: Box<Self>, sink: &mut dyn Sink) -> Result<Summary, Error>;
 
     fn finish_at(self: Box<Self>, image: &dyn ReadAt, sink: &mut dyn Sink) -> Result<Summary, Error>;
@@ -82,6 +87,17 @@ impl Decoder {
     /// [`Decoder::finish_at`]. After any other error the decoder is of no use.
     pub fn push(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> Result<(), Error> {
         self.0.push(chunk, sink)
+    }
+
+    /// After [`Error::NeedsRandomAccess`]: reads the tables that the stream has still to bring, so that it can go on in one
+    /// pass. `image` is the image at its source, read in few and small pieces. What is read is compared with what the
+    /// stream brings. Whether that helps; if not, nothing has changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] and [`Error::Read`]; later, [`Decoder::push`] may say [`Error::Changed`].
+    pub fn look_ahead(&mut self, image: &dyn ReadAt) -> Result<bool, Error> {
+        self.0.look_ahead(image)
     }
 
     /// Says that the image ends here.

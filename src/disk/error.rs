@@ -189,6 +189,15 @@ pub enum Error {
         /// How many bytes of the image the decoder has taken in: the staged rest starts at this offset.
         consumed: u64,
     },
+    /// The stream brings other bytes than those that were read ahead of it: the source is not what it was, or answers as
+    /// it likes.
+    #[error("the {format} image changed while it was read: its table at offset {offset} is not the one read before")]
+    Changed {
+        /// The format.
+        format: &'static str,
+        /// The first offset in the image that may differ.
+        offset: u64,
+    },
     /// The layout refers back to bytes that have been decoded and dropped. Only the image as a whole helps: give it to
     /// [`decode_at`](crate::decode_at), which may write again what the sink has already got.
     #[error(

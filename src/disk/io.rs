@@ -1,6 +1,7 @@
 //! What the decoders read from and write to.
 
 use std::io;
+use std::ops::Range;
 
 use crate::{
     Error, Format,
@@ -19,6 +20,19 @@ pub trait ReadAt {
 
     /// The length of the image in bytes. It must not change while the image is decoded.
     fn size(&self) -> u64;
+
+    /// Reads several ranges. A source with a round trip to each answer overrides this and asks for all of them at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`ReadAt::read_exact_at`].
+    fn read_ranges(&self, ranges: &[Range<u64>]) -> io::Result<Vec<Vec<u8>>> {
+        let read = |range: &Range<u64>| {
+            let mut buffer = vec![0; to_usize(range.end - range.start)];
+            self.read_exact_at(&mut buffer, range.start).map(|()| buffer)
+        };
+        ranges.iter().map(read).collect()
+    }
 }
 
 impl ReadAt for [u8] {
@@ -43,6 +57,10 @@ impl<R: ReadAt + ?Sized> ReadAt for &R {
 
     fn size(&self) -> u64 {
         (**self).size()
+    }
+
+    fn read_ranges(&self, ranges: &[Range<u64>]) -> io::Result<Vec<Vec<u8>>> {
+        (**self).read_ranges(ranges)
     }
 }
 

@@ -9,6 +9,7 @@
 //! Both share `header` (validated once, by the inspector), `table` (what an entry means) and `layout` (what may not be
 //! data). Refcounts and internal snapshots say nothing about the active disk and are skipped.
 
+mod foresight;
 mod header;
 mod layout;
 mod orphans;

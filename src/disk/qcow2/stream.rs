@@ -9,6 +9,7 @@
 
 use super::{
     Header, NAME,
+    foresight::Foresight,
     layout::Layout,
     orphans::{Content, Orphans},
     queue::Queue,
@@ -50,6 +51,10 @@ pub(crate) struct Qcow2Stream {
     runs: Runs,
     queue: Queue,
     inflater: Inflater,
+    /// The tables that were read ahead, until the stream has brought them.
+    foresight: Foresight,
+    /// The cluster where they will be used: the first that has not begun.
+    looked_ahead: Option<u64>,
 }
 
 /// What a cluster is.
@@ -81,6 +86,8 @@ impl Qcow2Stream {
             runs: Runs::default(),
             queue: Queue::default(),
             inflater: Inflater::new(),
+            foresight: Foresight::default(),
+            looked_ahead: None,
             header,
         }
     }
@@ -107,8 +114,12 @@ impl Qcow2Stream {
     /// Takes the next bytes of the image.
     fn take(&mut self, mut offset: u64, mut data: &[u8], sink: &mut dyn Sink) -> Result<(), Error> {
         let cluster_size = self.header.cluster_size() as u64;
+        let taken = (offset, data);
         while !data.is_empty() {
             let cluster = offset >> self.header.cluster_bits;
+            if self.looked_ahead == Some(cluster) {
+                self.use_foresight(cluster, sink)?;
+            }
             let kind = self.kind(cluster);
             let next = match kind {
                 Kind::Data | Kind::Unneeded => self.runs.next_change(cluster),
@@ -133,7 +144,8 @@ impl Qcow2Stream {
             offset += length as u64;
             data = rest;
         }
-        Ok(())
+        // After they have been used, since what has passed is forgotten.
+        self.foresight.check(&self.header, taken.0, taken.1)
     }
 
     fn kind(&mut self, cluster: u64) -> Kind {
@@ -217,6 +229,24 @@ impl Qcow2Stream {
                 }
             }
             self.orphans.spend(cluster);
+        }
+        self.drop_orphans();
+        Ok(())
+    }
+
+    /// Reads the tables that were read ahead. The stream is about to come to cluster `next`.
+    fn use_foresight(&mut self, next: u64, sink: &mut dyn Sink) -> Result<(), Error> {
+        self.looked_ahead = None;
+        if !self.l1_read {
+            self.l1 = self.foresight.bytes(&self.header.l1_range(), &self.header);
+            self.read_l1(next, sink)?;
+        }
+        while let Some(&place) = self.layout.l2().get(self.next_l2) {
+            let Some(table) = self.foresight.cluster(place.cluster()).map(Vec::from) else {
+                return Err(gone(place.cluster() << self.header.cluster_bits));
+            };
+            self.next_l2 += 1;
+            self.read_l2(place.l1_index(), &table, next, sink)?;
         }
         self.drop_orphans();
         Ok(())
@@ -338,7 +368,10 @@ impl Decode for Qcow2Stream {
 
     fn push(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> Result<(), Error> {
         self.push_unbounded(chunk, sink)?;
-        let why = if self.orphans.is_over() {
+        let why = if self.looked_ahead.is_some() {
+            // Within a cluster from here, what waits will have its place.
+            return Ok(());
+        } else if self.orphans.is_over() {
             "has its tables too far behind its data"
         } else if self.runs.bytes() + self.queue.bytes() > self.map_limit {
             "has its data too far behind its tables, and too scattered"
@@ -346,6 +379,24 @@ impl Decode for Qcow2Stream {
             return Ok(());
         };
         Err(Error::NeedsRandomAccess { format: NAME, why, consumed: self.consumed() })
+    }
+
+    fn look_ahead(&mut self, image: &dyn ReadAt) -> Result<bool, Error> {
+        // What has come of a cluster will be used when all of it has; what was pushed last is still to be taken.
+        let next = self.consumed().next_multiple_of(self.header.cluster_size() as u64) >> self.header.cluster_bits;
+        let l1 = self.header.l1_range();
+        let begun = !self.l1.is_empty() || l1.start >> self.header.cluster_bits < next;
+        if self.all_tables_read() || self.looked_ahead.is_some() || (!self.l1_read && begun) {
+            return Ok(false);
+        }
+        let l1 = (!self.l1_read).then_some(l1);
+        let places = self.layout.l2().get(self.next_l2..).unwrap_or_default();
+        let Some(foresight) = Foresight::read(&self.header, l1, places, next, self.map_limit, image)? else {
+            return Ok(false);
+        };
+        self.foresight = foresight;
+        self.looked_ahead = Some(next);
+        Ok(true)
     }
 
     fn finish(mut self: Box<Self>, sink: &mut dyn Sink) -> Result<Summary, Error> {
@@ -360,6 +411,7 @@ impl Decode for Qcow2Stream {
             let end = (place.cluster() + 1) << self.header.cluster_bits;
             check_inside(end, size, "L2 table")?;
         }
+        check_inside(self.foresight.end(&self.header), size, "table read ahead")?;
         for run in self.runs.take(0) {
             check_inside(run.data_end(&self.header), size, "data cluster")?;
         }
@@ -383,12 +435,16 @@ impl Decode for Qcow2Stream {
         let rest = read_table(image, &(from..boundary), "cluster")?;
         self.push_unbounded(&rest, sink)?;
         let next = boundary >> self.header.cluster_bits;
+        if self.looked_ahead.is_some() {
+            self.use_foresight(next, sink)?;
+        }
         if !self.l1_read {
             let l1 = self.header.l1_range();
             let left = l1.start + self.l1.len() as u64..l1.end;
             self.l1.extend(read_table(image, &left, "L1 table")?);
             self.read_l1(next, sink)?;
         }
+        self.foresight.check_rest(&self.header, image)?;
         let mut copier = Copier::new(self.header, image);
         self.copy_known(next, &mut copier, sink)?;
         while let Some(&place) = self.layout.l2().get(self.next_l2) {

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use vmdisk_format::{Decoder, Error, Options, Sink};
+
 use crate::support::{
-    Random, Route,
+    Random, Route, assert_same, decode_looking_ahead, decode_stream, inspect,
     qemu::{Images, place, qemu_img, qemu_io, text},
     sample_disk,
 };
@@ -144,5 +146,52 @@ fn snapshots_and_resizes() {
         qemu_img(&["resize", "-q", "-f", "qcow2", path, "200M"]);
         write(200 << 20);
         check(&images, &image, &format!("{options}, grown"));
+    }
+}
+
+/// An image that was grown after it was written: its L1 table lies behind all data.
+fn grown(images: &Images, size: usize) -> Vec<u8> {
+    let raw = images.write("disk.raw", &sample_disk(size, 7));
+    let image = images.convert(&raw, "disk.qcow2", &["-O", "qcow2", "-o", "cluster_size=4k"]);
+    qemu_img(&["resize", "-q", "-f", "qcow2", text(&image), "3G"]);
+    qemu_img(&["resize", "-q", "-f", "qcow2", "--shrink", text(&image), &size.to_string()]);
+    std::fs::read(image).expect("readable")
+}
+
+#[test]
+fn what_was_grown_takes_one_pass_where_its_tables_can_be_read_ahead() {
+    let image = grown(&Images::new(), SIZE);
+    let tight = Options { orphan_window: 1 << 20, ..Options::default() };
+    let (disk, route) = decode_looking_ahead(&image, &[100_000], &tight).expect("decoded");
+    assert_eq!(route, Route::LookedAhead);
+    assert_same(&disk, &sample_disk(SIZE, 7), "looking ahead");
+    let (_, route) = decode_stream(&image, &[100_000], &tight).expect("decoded");
+    assert_eq!(route, Route::StagedRest, "without a look ahead");
+}
+
+#[test]
+fn tables_that_differ_from_those_read_ahead_are_noticed() {
+    let image = grown(&Images::new(), SIZE);
+    let l1 = usize::try_from(u64::from_be_bytes(*image[40..].first_chunk().expect("a header"))).expect("fits");
+    let tight = Options { orphan_window: 1 << 20, ..Options::default() };
+    let mut lie = image.clone();
+    lie[l1 + 8..l1 + 16].fill(0);
+    let inspection = inspect(&image).expect("passes");
+    let mut decoder = Decoder::new(&inspection, &tight).expect("a decoder");
+    let outcome = image.chunks(65_536).try_for_each(|chunk| match decoder.push(chunk, &mut Nowhere) {
+        Err(Error::NeedsRandomAccess { .. }) => decoder.look_ahead(&&lie[..]).map(|helps| assert!(helps)),
+        outcome => outcome,
+    });
+    match outcome {
+        Err(Error::Changed { offset, .. }) => assert!(offset >= l1 as u64 && offset < l1 as u64 + 4096),
+        other => panic!("{other:?}"),
+    }
+}
+
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn write(&mut self, _: u64, _: &[u8]) -> std::io::Result<()> {
+        Ok(())
     }
 }

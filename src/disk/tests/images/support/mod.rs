@@ -55,6 +55,8 @@ impl Sink for Disk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     OnePass,
+    /// In one pass, with its tables read ahead.
+    LookedAhead,
     StagedRest,
     WholeImage,
 }
@@ -106,7 +108,7 @@ pub(crate) fn decode_random(image: &[u8]) -> Result<Vec<u8>, Error> {
 pub(crate) fn decode_stream(image: &[u8], chunks: &[usize], options: &Options) -> Result<(Vec<u8>, Route), Error> {
     let inspection = inspect(image)?;
     let mut disk = disk(&inspection);
-    let (outcome, route) = stream(&inspection, image, chunks, options, &mut disk);
+    let (outcome, route) = stream(&inspection, image, chunks, options, false, &mut disk);
     let (summary, route) = match outcome {
         Err(Error::NeedsWholeImage { .. }) => {
             disk.rewritable = true;
@@ -118,6 +120,18 @@ pub(crate) fn decode_stream(image: &[u8], chunks: &[usize], options: &Options) -
     assert_eq!(summary.virtual_size, disk.data.len() as u64);
     assert_eq!(summary.image_size, image.len() as u64);
     Ok((disk.data, route))
+}
+
+/// Streams an image and reads its tables ahead when it must, as the worker does where the source has ranges.
+pub(crate) fn decode_looking_ahead(
+    image: &[u8],
+    chunks: &[usize],
+    options: &Options,
+) -> Result<(Vec<u8>, Route), Error> {
+    let inspection = inspect(image)?;
+    let mut disk = disk(&inspection);
+    let (outcome, route) = stream(&inspection, image, chunks, options, true, &mut disk);
+    outcome.map(|_| (disk.data, route))
 }
 
 /// Streams an image up to `position`, and reads the rest: the worker may do so at any time.
@@ -136,8 +150,10 @@ fn stream(
     image: &[u8],
     chunks: &[usize],
     options: &Options,
+    ahead: bool,
     disk: &mut Disk,
 ) -> (Result<Summary, Error>, Route) {
+    let mut route = Route::OnePass;
     let mut decoder = match Decoder::new(inspection, options) {
         Ok(decoder) => decoder,
         Err(error) => return (Err(error), Route::OnePass),
@@ -153,6 +169,14 @@ fn stream(
             Ok(()) => {}
             Err(Error::NeedsRandomAccess { consumed, .. }) => {
                 assert_eq!(consumed, (image.len() - rest.len()) as u64);
+                match ahead.then(|| decoder.look_ahead(&image)) {
+                    Some(Ok(true)) => {
+                        route = Route::LookedAhead;
+                        continue;
+                    }
+                    Some(Err(error)) => return (Err(error), route),
+                    Some(Ok(false)) | None => {}
+                }
                 let staged = Rest { image, from: consumed };
                 return (decoder.finish_at(&staged, disk), Route::StagedRest);
             }
@@ -160,7 +184,7 @@ fn stream(
         }
         assert_eq!(decoder.consumed(), (image.len() - rest.len()) as u64);
     }
-    (decoder.finish(disk), Route::OnePass)
+    (decoder.finish(disk), route)
 }
 
 /// Random bytes that are the same in every run.

@@ -7,9 +7,9 @@ use std::{
 };
 
 use tempfile::TempDir;
-use vmdisk_format::Options;
+use vmdisk_format::{Error, Options};
 
-use super::{Random, Route, assert_same, decode_random, decode_stream, decode_switching};
+use super::{Random, Route, assert_same, decode_looking_ahead, decode_random, decode_stream, decode_switching};
 
 /// A directory of images.
 pub(crate) struct Images(TempDir);
@@ -54,6 +54,13 @@ impl Images {
         let found = decode_random(bytes).unwrap_or_else(|error| panic!("{case}: {error}"));
         assert_same(&found, expected, &format!("{case}, random access"));
         let tight = Options { orphan_window: 0, ..Options::default() };
+        for chunks in [&[700, 3, 5000][..], &[65_536], &[1 << 20, 100]] {
+            match decode_looking_ahead(bytes, chunks, &tight) {
+                Ok((found, _)) => assert_same(&found, expected, &format!("{case}, looking ahead")),
+                Err(Error::NeedsWholeImage { .. }) => {}
+                Err(error) => panic!("{case}, looking ahead: {error}"),
+            }
+        }
         let scattered = Options { map_limit: 0, ..Options::default() };
         let mut route = Route::OnePass;
         for (way, chunks, options) in [
