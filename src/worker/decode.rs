@@ -10,8 +10,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::Instant;
 
 use vmdisk_format::{
-    CompressedCluster, Decoder, Details, Error as FormatError, Format, Inflater, Inspection, MAX_PREFIX, Options, Sink,
-    Summary, Verdict, decode_at, inspect_prefix, inspect_reader,
+    CompressedCluster, Decoder, Details, Error as FormatError, Format, Inflater, Inspection, MAX_PREFIX, Options,
+    ReadAt, Sink, Summary, Verdict, decode_at, inspect_prefix, inspect_reader,
 };
 
 use crate::channel::{Batch, Receiver};
@@ -23,7 +23,7 @@ use crate::resume::{self, Resume};
 use crate::room::Room;
 use crate::sink::{Target, UNIT, Writer};
 use crate::staging::{Scratch, Staged};
-use crate::unpack::{Length, Piece, StageError};
+use crate::unpack::{Beginning, Length, Piece, StageError};
 
 /// The length of a fixed vhd's footer (Virtual Hard Disk Image Format Specification, "Hard Disk Footer Format").
 const VHD_FOOTER: u64 = 512;
@@ -79,7 +79,7 @@ impl Decode {
         let Some(inspection) = image.inspection.clone() else {
             return self.stage(image, pieces);
         };
-        self.check_room(&inspection, image.length)?;
+        self.check_room(&inspection, image.beginning.length)?;
         match Decoder::new(&inspection, &self.options()) {
             Ok(decoder) if !self.stage_all => self.stream(decoder, &inspection, image, pieces),
             Ok(_) | Err(FormatError::NoDecoder { .. }) => self.stage(image, pieces),
@@ -115,7 +115,8 @@ impl Decode {
         pieces: &mut Receiver<Piece>,
     ) -> Result<Decoded, StageError> {
         let raw = matches!(inspection.details, Details::Raw { .. });
-        let mut sink = self.open(raw && matches!(image.length, Length::Exactly(_)))?;
+        let unwrapped = image.beginning.unwrapped;
+        let mut sink = self.open(raw && unwrapped && image.beginning.length.exactly().is_some())?;
         let mut next = Some(Batch::from([image.prefix.into()]));
         while let Some(batch) = next {
             let mut batch = batch.into_iter();
@@ -187,7 +188,7 @@ impl Decode {
 
     fn keep(&self, image: Image, pieces: &mut Receiver<Piece>) -> Result<Staged, StageError> {
         let scratch = self.scratch()?;
-        if let Length::Exactly(size) | Length::AtLeast(size) = image.length {
+        if let Length::Exactly(size) | Length::AtLeast(size) = image.beginning.length {
             scratch.check(size)?;
         }
         let mut staged = scratch.create(0)?;
@@ -257,7 +258,7 @@ struct Image {
     /// What the beginning tells; nothing, when the headers lie too far behind it.
     inspection: Option<Inspection>,
     prefix: Vec<u8>,
-    length: Length,
+    beginning: Beginning,
 }
 
 /// Reads as much of an image as its inspection needs; `None` when the blob holds none.
@@ -266,10 +267,10 @@ fn begin(
     declared: Option<Format>,
     findings: &Findings,
 ) -> Result<Option<Image>, StageError> {
-    let length = match pieces.receive()? {
+    let beginning = match pieces.receive()? {
         None => return Ok(None),
-        Some(Piece::Begin(length)) => length,
-        Some(Piece::Data(_)) => Length::Unknown,
+        Some(Piece::Begin(beginning)) => beginning,
+        Some(Piece::Data(_)) => Beginning::default(),
     };
     let mut prefix = Vec::new();
     let mut ended = false;
@@ -281,7 +282,7 @@ fn begin(
                 None => ended = true,
             }
         }
-        let size = match length {
+        let size = match beginning.length {
             _ if ended => Some(prefix.len() as u64),
             Length::Exactly(size) => Some(size),
             Length::AtLeast(_) | Length::Unknown => None,
@@ -292,11 +293,11 @@ fn begin(
                     inspection.expect(declared).map_err(|refusal| Failure::refused(&refusal))?;
                 }
                 findings.format(inspection.format, inspection.virtual_size);
-                return Ok(Some(Image { inspection: Some(inspection), prefix, length }));
+                return Ok(Some(Image { inspection: Some(inspection), prefix, beginning }));
             }
             Verdict::NeedMore(more) if !ended && more > prefix.len() && more <= MAX_PREFIX => wanted = more,
             Verdict::NeedMore(_) | Verdict::NeedsRandomAccess => {
-                return Ok(Some(Image { inspection: None, prefix, length }));
+                return Ok(Some(Image { inspection: None, prefix, beginning }));
             }
         }
     }

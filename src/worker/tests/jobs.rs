@@ -161,6 +161,23 @@ fn a_raw_image_goes_on_in_a_later_attempt() {
 }
 
 #[test]
+fn a_raw_image_in_an_archive_starts_again_since_offsets_differ() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = bench.raw("one.raw", SIZE);
+    let archive = bench.path("archive.tar");
+    let mut tar = std::process::Command::new("tar");
+    crate::support::run(tar.arg("-C").arg(bench.directory.path()).arg("-cf").arg(&archive).arg("one.raw"));
+    let body = std::fs::read(&archive).unwrap();
+    let faults = [Fault::Cut(80 << 20), Fault::Answer(404, Vec::new(), String::new())].into();
+    server.put("/d", Resource { body: body.into(), etag: Some("\"a\"".into()), faults, ..Resource::default() });
+    let job = job(&bench, &server, "/d");
+    let first = bench.job(&job).failed(ExitClass::SourceMissing, "NotFound", "404");
+    assert!(!first.report.resumable);
+    bench.job(&job).done();
+    assert_disk(&disk_of(&bench), &disk);
+}
+
+#[test]
 fn a_part_that_rotted_is_caught_by_the_checksum_and_thrown_away() {
     let (bench, server) = (Bench::new(), Server::start());
     let disk = patterned(SIZE);

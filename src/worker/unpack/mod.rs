@@ -49,9 +49,18 @@ impl From<io::Error> for StageError {
 #[derive(Debug)]
 pub enum Piece {
     /// The image begins.
-    Begin(Length),
+    Begin(Beginning),
     /// The image's next bytes.
     Data(Batch),
+}
+
+/// What is known of an image when it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Beginning {
+    /// How long it is.
+    pub length: Length,
+    /// Whether it is the blob as it stands: then an offset in one is the same offset in the other.
+    pub unwrapped: bool,
 }
 
 /// How long an image is, as far as that is known before its end.
@@ -145,7 +154,7 @@ impl Unpacker<'_> {
         if self.rules.container == Container::Layer && zeros && beginning.len() <= MAX_EMPTY_ARCHIVE {
             return Ok(Unpacked::Nothing(self.rules.hidden.clone()));
         }
-        self.image(reader, length)
+        self.image(reader, Beginning { length, unwrapped: depth == 0 })
     }
 
     fn archive(&mut self, reader: Box<dyn Stream + '_>, depth: usize) -> Result<Unpacked, StageError> {
@@ -188,7 +197,7 @@ impl Unpacker<'_> {
                         "the file chosen is an archive in an archive; unpack it and upload it again".into(),
                     ));
                 }
-                self.image(whole, length)?;
+                self.image(whole, Beginning { length, unwrapped: false })?;
                 break;
             };
             if level >= MAX_DEPTH {
@@ -204,8 +213,8 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    fn image(&mut self, mut reader: Box<dyn Stream + '_>, length: Length) -> Result<Unpacked, StageError> {
-        self.sender.send(Piece::Begin(length))?;
+    fn image(&mut self, mut reader: Box<dyn Stream + '_>, beginning: Beginning) -> Result<Unpacked, StageError> {
+        self.sender.send(Piece::Begin(beginning))?;
         loop {
             let batch = reader.batch(u64::MAX)?;
             if batch.is_empty() {

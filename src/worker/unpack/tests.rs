@@ -20,7 +20,7 @@ fn feed(blob: Vec<u8>, container: Container) -> (Vec<u8>, Option<Length>, Result
         let (mut image, mut begin) = (Vec::new(), None);
         while let Ok(Some(piece)) = pieces.receive() {
             match piece {
-                Piece::Begin(length) => begin = Some(length),
+                Piece::Begin(beginning) => begin = Some(beginning.length),
                 Piece::Data(batch) => batch.iter().for_each(|piece| image.extend_from_slice(piece)),
             }
         }
