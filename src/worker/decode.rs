@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! pieces ─▶ inspect the beginning ─▶ does it fit? ─┬─ raw, qcow2 ────────▶ decode as it comes ─▶ target
-//!                                                  │   (layout too odd) ─▶ stage the rest ─────▶ target
+//!                                                  │   (tables come late) ▶ read them ahead ────▶ target
+//!                                                  │   (or they cannot) ──▶ stage the rest ─────▶ target
 //!                                                  └─ vmdk, vdi, vhd… ──▶ stage ─▶ inspect all ─▶ qemu-img ─▶ target
 //! ```
 
@@ -53,6 +54,8 @@ pub struct Decode {
     pub sandbox: convert::Sandbox,
     /// Stage the whole image, because an earlier pass found that nothing else helps.
     pub stage_all: bool,
+    /// The blob where it comes from, if it can be read anywhere.
+    pub at_source: Option<Box<dyn ReadAt + Send>>,
     /// What the source's bytes are called, where a later attempt may go on with them.
     pub resumable: Option<Resume>,
     /// So much of the target is right already.
@@ -124,6 +127,9 @@ impl Decode {
                 match decoder.push(&piece, &mut sink) {
                     Ok(()) => {}
                     Err(FormatError::NeedsRandomAccess { consumed, .. }) => {
+                        if unwrapped && self.look_ahead(&mut decoder)? {
+                            continue;
+                        }
                         return self.stage_rest(decoder, consumed, sink, batch.collect(), pieces);
                     }
                     Err(FormatError::NeedsWholeImage { .. }) => return Ok(Decoded::NeedsWholeImage),
@@ -140,6 +146,14 @@ impl Decode {
         // The end has come, so every digest has been verified.
         let summary = decoder.finish(&mut sink);
         self.complete(summary, sink)
+    }
+
+    /// Reads what the decoder lacks from the image at its source. Whether it can go on.
+    fn look_ahead(&self, decoder: &mut Decoder) -> Result<bool> {
+        match &self.at_source {
+            Some(image) => decoder.look_ahead(image.as_ref()).map_err(|error| self.failure(error)),
+            None => Ok(false),
+        }
     }
 
     /// The layout came too late for the decoder's window: keep what follows, then decode it by reading.

@@ -41,8 +41,12 @@ impl Failure {
         let source = match error {
             FormatError::Refused(refusal) => return Self::refused(&refusal),
             FormatError::Read { source, .. } => {
-                return Self::new(Reason::TargetIo, format!("failed to read back the staged image: {source}"));
+                // The image is read at its source, or where it was staged.
+                return source.downcast().unwrap_or_else(|source| {
+                    Self::new(Reason::TargetIo, format!("failed to read back the staged image: {source}"))
+                });
             }
+            FormatError::Changed { .. } => return Self::new(Reason::SourceChanged, error.to_string()),
             FormatError::Write { source, .. } => source,
             other => return Self::new(Reason::UnsupportedImage, other.to_string()),
         };

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use vmdisk_format::ReadAt;
 use vmdisk_wire::{
     ExitClass, Job, Limits, Operation, SCRATCH_DIRECTORY, Source as Spec, SourceType, Stage, TargetKind,
 };
@@ -11,7 +12,7 @@ use crate::convert::Sandbox;
 use crate::decode::{self, Decode, Decoded};
 use crate::digest::{Expectation, Verifier};
 use crate::failure::{Failure, Reason, Result};
-use crate::http::{Body, Client, Identity, Object, Options};
+use crate::http::{Body, Client, Identity, Object, Options, RangedObject};
 use crate::pipeline::{self, Feed};
 use crate::policy::Policy;
 use crate::progress::Counters;
@@ -150,6 +151,8 @@ struct Opened {
     keep_below: u64,
     /// What a later attempt needs to know the bytes again.
     resumable: Option<Resume>,
+    /// The bytes where they are, if they can be read anywhere.
+    at_source: Option<Box<dyn ReadAt + Send>>,
 }
 
 impl Bytes<'_> {
@@ -165,7 +168,8 @@ impl Bytes<'_> {
         };
         learn(object, findings);
         let length = object.size.map_or(Length::Unknown, Length::Exactly);
-        Ok(Opened { length, keep_below, resumable: resumable(object), feed })
+        let at_source = RangedObject::new(object, counters.clone()).map(|object| Box::new(object) as Box<_>);
+        Ok(Opened { length, keep_below, resumable: resumable(object), at_source, feed })
     }
 
     /// What the bytes must hash to.
@@ -177,6 +181,22 @@ impl Bytes<'_> {
     }
 }
 
+/// An image in a file.
+struct LocalImage {
+    file: std::fs::File,
+    size: u64,
+}
+
+impl ReadAt for LocalImage {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.file, buffer, offset)
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+}
+
 fn open_local(path: &Path, findings: &Findings) -> Result<Opened> {
     let missing = |error| Failure::new(Reason::NotFound, format!("failed to open {}: {error}", path.display()));
     let file = std::fs::File::open(path).map_err(missing)?;
@@ -185,8 +205,11 @@ fn open_local(path: &Path, findings: &Findings) -> Result<Opened> {
         return Err(Failure::new(Reason::BadJob, format!("{} is no regular file", path.display())));
     }
     findings.source(None, Some(found.len()));
+    let again = file.try_clone().map_err(missing)?;
     let feed = Feed { kept: Some((file, found.len())), body: None, bytes_per_second: None };
-    Ok(Opened { feed, length: Length::Exactly(found.len()), keep_below: 0, resumable: None })
+    let at_source: Box<dyn ReadAt + Send> = Box::new(LocalImage { file: again, size: found.len() });
+    let length = Length::Exactly(found.len());
+    Ok(Opened { feed, length, keep_below: 0, resumable: None, at_source: Some(at_source) })
 }
 
 /// Fills the target from one blob, if the disk is in it.
@@ -201,7 +224,8 @@ async fn fill_from(
     for stage_all in [false, true] {
         let target = Target::prepare(wish)?;
         counters.enter(Stage::Inspecting);
-        let Opened { feed, length, keep_below, resumable } = bytes.open(work, &target, counters, findings).await?;
+        let Opened { feed, length, keep_below, resumable, at_source } =
+            bytes.open(work, &target, counters, findings).await?;
         counters.begin(Stage::Fetching, length.exactly());
         let decode = Decode {
             declared: from_wire(work.source.format),
@@ -213,6 +237,7 @@ async fn fill_from(
             scratch: work.scratch.clone(),
             sandbox: Sandbox::current()?,
             stage_all,
+            at_source,
             resumable,
             keep_below,
             counters: counters.clone(),
