@@ -15,11 +15,19 @@ pub(crate) const PATIENCE: usize = 16 << 20;
 
 /// Inspects anything; what passes need not be decoded.
 pub fn inspect(input: &[u8]) {
-    let _ = routes::check(input, 4096, 0);
+    judge(&routes::check(input, 4096, 0));
 }
 
 /// Decodes an image by every route: no panic, no byte outside the disk, one verdict and one disk.
 pub fn image(target: Target, input: &[u8]) {
     let image = target.expand(input);
-    let _ = routes::check(&image, 1 + input.len() % 5000, PATIENCE);
+    judge(&routes::check(&image, 1 + input.len() % 5000, PATIENCE));
+}
+
+/// What is said of an image is fit for a terminal and for an event.
+fn judge(outcome: &routes::Outcome) {
+    if let routes::Outcome::Refused(refusal) = outcome {
+        let message = refusal.to_string();
+        assert!(message.len() < 1000 && !message.contains(char::is_control), "{message:?}");
+    }
 }

@@ -23,9 +23,8 @@ const SOON: Duration = if cfg!(debug_assertions) {
 };
 
 /// What does not hold yet, by how the names begin: entries of the tables of formats that are left to qemu-img, which
-/// reads them as it pleases, and sizes in PAX headers.
-const OPEN: [&str; 8] = [
-    "tar-archive-pax-size-",
+/// reads them as it pleases.
+const OPEN: [&str; 7] = [
     "vdi-dynamic-block-",
     "vhd-dynamic-block-",
     "vhdx-damaged-",
