@@ -25,6 +25,12 @@ pub struct Options {
     pub map_limit: usize,
 }
 
+impl Options {
+    /// What a table may take while an image is read, however low [`Options::map_limit`] is: below it, overlaps would
+    /// go unseen.
+    pub(crate) const LEAST_MAP: usize = 1 << 20;
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self { declared: None, orphan_window: 32 << 20, map_limit: 32 << 20 }

@@ -2,7 +2,7 @@
 
 use super::{ExtentStream, Tables, check_inside, overlap};
 use crate::{
-    Error, ReadAt, Sink, Summary,
+    Error, Options, ReadAt, Sink, Summary,
     io::{READ_SIZE, read_at, to_usize},
 };
 
@@ -16,7 +16,7 @@ impl<T: Tables> ExtentStream<T> {
         while let Some(part) = self.tables.next() {
             self.read_rest_of(part.range.end, part.field, image)?;
             self.read_collected()?;
-            if self.map.bytes() > self.map_limit {
+            if self.map.bytes() > self.map_limit.max(Options::LEAST_MAP) {
                 self.place_all(&begun, image, &mut buffer, sink)?;
             }
         }

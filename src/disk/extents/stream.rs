@@ -180,6 +180,8 @@ impl<T: Tables> Decode for ExtentStream<T> {
 
     fn finish(mut self: Box<Self>, _sink: &mut dyn Sink) -> Result<Summary, Error> {
         let size = self.position;
+        // The end says best that there was more.
+        self.tables.check_end(size, &self.last)?;
         if self.placer.missing() > 0 {
             let end = self.placer.position().saturating_add(self.placer.missing());
             check_inside(T::FORMAT, T::EXTENT, end, size)?;
@@ -193,7 +195,6 @@ impl<T: Tables> Decode for ExtentStream<T> {
             }
             check_inside(T::FORMAT, T::EXTENT, extent.image.saturating_add(extent.length), size)?;
         }
-        self.tables.check_end(size, &self.last)?;
         Ok(self.summary(size))
     }
 

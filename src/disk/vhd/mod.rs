@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::{
     Format, Refusal, VhdHeader,
     error::Reason,
-    extents::{Content, Extent, Map, PART, Part, Tables, meets, overlap},
+    extents::{Content, Extent, Map, PART, Part, Tables, check_inside, meets, overlap},
     inspect::vhd::Footer,
 };
 
@@ -95,6 +95,7 @@ impl Tables for BlockAllocationTable {
 
     fn check_end(&self, size: u64, last: &[u8]) -> Result<(), Refusal> {
         self.header.footer.check_trailing(last)?;
+        check_inside(Format::Vhd, Self::EXTENT, self.end, size)?;
         let footer = size - Footer::LENGTH as u64;
         if self.end <= footer {
             return Ok(());

@@ -43,7 +43,7 @@ enum State {
 impl MarkerStream {
     pub(crate) fn new(header: VmdkHeader, options: &Options) -> Self {
         Self {
-            map_limit: options.map_limit,
+            map_limit: options.map_limit.max(Options::LEAST_MAP),
             position: 0,
             state: State::Overhead,
             head: Vec::new(),

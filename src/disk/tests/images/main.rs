@@ -7,6 +7,7 @@ mod inspect_qemu;
 mod qcow2_property;
 mod qcow2_qemu;
 mod support;
+mod tabled_property;
 mod vdi_qemu;
 mod vhd_qemu;
 mod vhdx_qemu;

@@ -26,6 +26,12 @@ fn converted() {
         "cluster_size=512",
         "cluster_size=4k,refcount_bits=1",
         "cluster_size=2M,refcount_bits=64",
+        "refcount_bits=2",
+        "refcount_bits=4,cluster_size=1M",
+        "refcount_bits=8",
+        "refcount_bits=32,cluster_size=8k",
+        "cluster_size=1k,compat=0.10",
+        "compat=0.10,preallocation=metadata,cluster_size=256k",
         "preallocation=metadata",
         "preallocation=falloc",
         "preallocation=full,cluster_size=32k",
@@ -193,5 +199,93 @@ struct Nowhere;
 impl Sink for Nowhere {
     fn write(&mut self, _: u64, _: &[u8]) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+/// What `qemu-img` does to an image that is there already.
+#[test]
+fn changed_afterwards() {
+    let images = Images::new();
+    let raw = images.write("disk.raw", &sample_disk(SIZE, 3));
+    let changes: [(&str, &[&[&str]]); 11] = [
+        ("grown", &[&["resize", "-q", "-f", "qcow2", "IMAGE", "2G"]]),
+        ("grown a little", &[&["resize", "-q", "-f", "qcow2", "IMAGE", "+512"]]),
+        ("shrunk", &[&["resize", "-q", "-f", "qcow2", "--shrink", "IMAGE", "2999808"]]),
+        (
+            "shrunk and grown",
+            &[
+                &["resize", "-q", "-f", "qcow2", "--shrink", "IMAGE", "1M"],
+                &["resize", "-q", "-f", "qcow2", "IMAGE", "40M"],
+            ],
+        ),
+        ("grown and preallocated", &[&["resize", "-q", "-f", "qcow2", "--preallocation=metadata", "IMAGE", "20M"]]),
+        ("grown and allocated", &[&["resize", "-q", "-f", "qcow2", "--preallocation=falloc", "IMAGE", "20M"]]),
+        ("with a bitmap", &[&["bitmap", "-f", "qcow2", "--add", "IMAGE", "dirty"]]),
+        ("with a snapshot", &[&["snapshot", "-c", "one", "IMAGE"]]),
+        (
+            "reverted and grown",
+            &[&["snapshot", "-c", "one", "IMAGE"], &["resize", "-q", "-f", "qcow2", "IMAGE", "20M"]],
+        ),
+        ("downgraded", &[&["amend", "-q", "-f", "qcow2", "-o", "compat=0.10", "IMAGE"]]),
+        ("with other refcounts", &[&["amend", "-q", "-f", "qcow2", "-o", "refcount_bits=64", "IMAGE"]]),
+    ];
+    for (options, compressed) in [("cluster_size=64k", false), ("cluster_size=4k", false), ("cluster_size=64k", true)] {
+        for (change, commands) in changes {
+            let case = format!("{options}, compressed {compressed}, {change}");
+            let mut arguments = vec!["-O", "qcow2", "-o", options];
+            if compressed {
+                arguments.insert(0, "-c");
+            }
+            let image = images.convert(&raw, "disk.qcow2", &arguments);
+            for command in commands {
+                let command: Vec<&str> =
+                    command.iter().map(|&word| if word == "IMAGE" { text(&image) } else { word }).collect();
+                qemu_img(&command);
+            }
+            if !change.contains("grown") || change == "grown a little" {
+                check(&images, &image, &case);
+                continue;
+            }
+            // The guest writes to what it has got.
+            qemu_io("qcow2", &image, "write -P 9 5M 100k\nwrite -P 8 19M 70000\nwrite -z 5000k 64k\n");
+            check(&images, &image, &case);
+        }
+    }
+}
+
+/// Snapshots and resizes of images with subclusters and zstd, and what a commit into them leaves.
+#[test]
+fn histories_of_extended_images() {
+    let images = Images::new();
+    for (seed, options) in [
+        "extended_l2=on,cluster_size=16k",
+        "extended_l2=on,compression_type=zstd",
+        "refcount_bits=1",
+        "lazy_refcounts=on",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut random = Random::new(seed as u64 + 200);
+        let size = 8 << 20;
+        let image = images.path("disk.qcow2");
+        let path = text(&image);
+        qemu_img(&["create", "-q", "-f", "qcow2", "-o", options, path, &size.to_string()]);
+        qemu_io("qcow2", &image, &guest_writes(&mut random, size, 65536));
+        if !options.contains("refcount_bits=1") {
+            qemu_img(&["snapshot", "-c", "one", path]);
+            qemu_io("qcow2", &image, &guest_writes(&mut random, size, 65536));
+            check(&images, &image, &format!("{options}, a snapshot"));
+            qemu_img(&["snapshot", "-a", "one", path]);
+            qemu_img(&["snapshot", "-d", "one", path]);
+        }
+        qemu_img(&["resize", "-q", "-f", "qcow2", path, "30M"]);
+        qemu_io("qcow2", &image, &guest_writes(&mut random, 30 << 20, 65536));
+        check(&images, &image, &format!("{options}, grown"));
+        let overlay = images.path("overlay.qcow2");
+        qemu_img(&["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", path, text(&overlay)]);
+        qemu_io("qcow2", &overlay, &guest_writes(&mut random, 30 << 20, 65536));
+        qemu_img(&["commit", "-q", "-f", "qcow2", text(&overlay)]);
+        check(&images, &image, &format!("{options}, committed into"));
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod qemu;
 pub(crate) mod routes;
+pub(crate) mod tabled;
 pub(crate) mod vmdk;
 pub(crate) mod writer;
 

@@ -14,7 +14,7 @@ pub(crate) enum Outcome {
     Disk,
     /// The same refusal, as far as order allows: where much is wrong, it depends on what is read first.
     Refused(Refusal),
-    /// No decoder, or more data than there was patience for.
+    /// More data than there was patience for.
     Undecided,
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn check(image: &[u8], chunk: usize, patience: usize) -> Outcome {
     match random {
         Ok(_) => Outcome::Disk,
         Err(Error::Refused(refusal)) => Outcome::Refused(refusal),
-        Err(Error::NoDecoder { .. } | Error::Write { .. }) => Outcome::Undecided,
+        Err(Error::Write { .. }) => Outcome::Undecided,
         Err(error) => panic!("by reading: {error}"),
     }
 }
