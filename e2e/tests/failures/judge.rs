@@ -39,12 +39,33 @@ pub(crate) async fn fails(scene: &Scene, image: VMDiskImage, told: &Told<'_>) ->
     failed(scene, &name, told).await
 }
 
-/// Judges the failure of a claim.
-pub(crate) async fn failed(scene: &Scene, claim: &str, told: &Told<'_>) -> Result<LastFailure> {
-    let failure = until::probed(&format!("the attempt for {claim} fails"), SOON, async || {
+/// As [`fails`], where the reason is no matter: only its class, the event, and what both name.
+pub(crate) async fn fails_for(
+    scene: &Scene,
+    image: VMDiskImage,
+    class: FailureClass,
+    event: &str,
+    names: &[&str],
+) -> Result<()> {
+    let name = image.name_any();
+    scene.create(&image).await?;
+    scene.create(&objects::claim(&name, &name, "64Mi", Mode::Filesystem)?).await?;
+    let failure = failure(scene, &name).await?;
+    let told = Told { class, reason: &failure.reason, event, names };
+    failed(scene, &name, &told).await.map(drop)
+}
+
+/// How the attempt for a claim failed.
+async fn failure(scene: &Scene, claim: &str) -> Result<LastFailure> {
+    until::probed(&format!("the attempt for {claim} fails"), SOON, async || {
         Ok(syncs::status_of(scene, claim).await?.and_then(|status| status.last_failure))
     })
-    .await?;
+    .await
+}
+
+/// Judges the failure of a claim.
+pub(crate) async fn failed(scene: &Scene, claim: &str, told: &Told<'_>) -> Result<LastFailure> {
+    let failure = failure(scene, claim).await?;
     ensure!(failure.class == told.class && failure.reason == told.reason, "{claim}: expected another: {failure:?}");
     for name in told.names {
         ensure!(failure.message.contains(name), "{claim}: the message does not name {name}: {failure:?}");

@@ -1,6 +1,7 @@
 //! What goes wrong, and what the user is told: the right class, a reason in one word, and a message that says what to
 //! do, in the sync's record and as an event on the claim.
 
+mod hostile;
 mod images;
 mod judge;
 mod quota;
