@@ -109,6 +109,33 @@ fn sparse_members_of_every_form_are_read_as_their_files() {
 }
 
 #[test]
+fn what_the_tools_write_is_read() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = bench.raw("raw", SIZE);
+    for (tool, arguments) in [
+        ("gzip", &["-1"][..]),
+        ("xz", &["-0", "-T2", "--block-size=500000"]),
+        ("xz", &["-0", "-T1"]),
+        ("zstd", &["-1", "-T2"]),
+        ("zstd", &["-1", "--long=27"]),
+        ("bzip2", &["-1"]),
+    ] {
+        let output = Command::new(tool).args(arguments).arg("-c").arg(bench.path("raw")).output().unwrap();
+        assert!(output.status.success(), "{tool} {arguments:?}");
+        bench.fetch(&server.serve("/a", output.stdout.clone()), &[]).done();
+        assert_disk(&bench.output(), &disk);
+        // Half of the disk, and the other half, as parallel compressors and concatenation leave them.
+        let half = |range: std::ops::Range<usize>| {
+            std::fs::write(bench.path("half"), &disk[range]).unwrap();
+            Command::new(tool).args(arguments).arg("-c").arg(bench.path("half")).output().unwrap().stdout
+        };
+        let two = [half(0..SIZE / 2), half(SIZE / 2..SIZE)].concat();
+        bench.fetch(&server.serve("/a", two), &[]).done();
+        assert_disk(&bench.output(), &disk);
+    }
+}
+
+#[test]
 fn an_archive_that_ends_early_is_malformed() {
     let (bench, server) = (Bench::new(), Server::start());
     bench.raw("raw", SIZE);

@@ -5,11 +5,8 @@ use std::io::BufRead;
 use bzip2::bufread::MultiBzDecoder;
 
 use super::stream::{Decoded, Stream};
-use super::{gzip, xz};
+use super::{gzip, xz, zstd};
 use crate::failure::{Failure, Reason};
-
-/// 128 MiB, what `zstd --long` needs and no more (RFC 8878 lets a frame ask for terabytes).
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// The compressions that are undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,12 +78,7 @@ impl Compression {
             Self::Gzip => Box::new(Decoded::new(gzip::reader(compressed))),
             Self::Bzip2 => Box::new(Decoded::new(MultiBzDecoder::new(compressed))),
             Self::Xz => Box::new(Decoded::new(xz::Reader::new(compressed).map_err(|error| set_up(&error))?)),
-            Self::Zstd => {
-                let mut decoder =
-                    zstd::stream::read::Decoder::with_buffer(compressed).map_err(|error| set_up(&error))?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| set_up(&error))?;
-                Box::new(Decoded::new(decoder))
-            }
+            Self::Zstd => Box::new(Decoded::of(zstd::Frames::new(compressed))),
         })
     }
 
@@ -94,7 +86,7 @@ impl Compression {
     #[must_use]
     pub fn content_size(self, prefix: &[u8]) -> Option<u64> {
         match self {
-            Self::Zstd => zstd::zstd_safe::get_frame_content_size(prefix).ok().flatten(),
+            Self::Zstd => ::zstd::zstd_safe::get_frame_content_size(prefix).ok().flatten(),
             _ => None,
         }
     }

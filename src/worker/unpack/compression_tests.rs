@@ -14,7 +14,7 @@ fn compress(compression: Compression, data: &[u8]) -> Vec<u8> {
             encoder.write_all(data).unwrap();
             encoder.finish().unwrap()
         }
-        Compression::Zstd => zstd::encode_all(data, 1).unwrap(),
+        Compression::Zstd => ::zstd::encode_all(data, 1).unwrap(),
         Compression::Bzip2 => {
             let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
             encoder.write_all(data).unwrap();
@@ -60,7 +60,7 @@ fn disks_are_not_taken_for_compressed() {
 
 #[test]
 fn a_window_beyond_the_limit_is_refused() {
-    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    let mut encoder = ::zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
     encoder.window_log(28).unwrap();
     encoder.long_distance_matching(true).unwrap();
     encoder.write_all(&vec![1; 1 << 20]).unwrap();

@@ -2,11 +2,13 @@
 
 mod compression;
 mod gzip;
+mod parallel;
 mod select;
 mod sparse;
 mod stream;
 mod tar;
 mod xz;
+mod zstd;
 
 use std::io;
 

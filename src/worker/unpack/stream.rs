@@ -77,37 +77,61 @@ impl Stream for Peeked<'_> {
     }
 }
 
+/// Where bytes are made.
+pub(super) trait Chunks {
+    /// The next bytes; none at the end.
+    fn next(&mut self) -> io::Result<Bytes>;
+}
+
 /// What a decoder makes, as a stream.
-pub(super) struct Decoded<R> {
-    decoder: R,
-    buffers: Buffers,
+pub(super) struct Decoded<C> {
+    chunks: C,
     current: Bytes,
 }
 
-impl<R: Read> Decoded<R> {
+impl<R: Read> Decoded<Filled<R>> {
     /// What `decoder` makes.
     pub(super) fn new(decoder: R) -> Self {
-        Self { decoder, buffers: Buffers::default(), current: Bytes::new() }
+        Self::of(Filled { decoder, buffers: Buffers::default() })
+    }
+}
+
+impl<C: Chunks> Decoded<C> {
+    /// What `chunks` gives.
+    pub(super) fn of(chunks: C) -> Self {
+        Self { chunks, current: Bytes::new() }
     }
 
     fn refill(&mut self) -> io::Result<()> {
         if self.current.is_empty() {
-            let mut buffer = self.buffers.take();
-            let filled = read_full(&mut self.decoder, &mut buffer)?;
-            buffer.truncate(filled);
-            self.current = self.buffers.lend(buffer);
+            self.current = self.chunks.next()?;
         }
         Ok(())
     }
 }
 
-impl<R: Read> Read for Decoded<R> {
+/// Buffers that a decoder fills.
+pub(super) struct Filled<R> {
+    decoder: R,
+    buffers: Buffers,
+}
+
+impl<R: Read> Chunks for Filled<R> {
+    fn next(&mut self) -> io::Result<Bytes> {
+        let mut buffer = self.buffers.take();
+        let filled = read_full(&mut self.decoder, &mut buffer)?;
+        buffer.truncate(filled);
+        Ok(self.buffers.lend(buffer))
+    }
+}
+
+impl<C: Chunks> Read for Decoded<C> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         read(self, buffer)
     }
 }
 
-impl<R: Read> BufRead for Decoded<R> {
+impl<C: Chunks> BufRead for Decoded<C> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.refill()?;
         Ok(&self.current)
@@ -118,7 +142,7 @@ impl<R: Read> BufRead for Decoded<R> {
     }
 }
 
-impl<R: Read> Stream for Decoded<R> {
+impl<C: Chunks> Stream for Decoded<C> {
     fn batch(&mut self, most: u64) -> io::Result<Batch> {
         self.refill()?;
         Ok(split(&mut self.current, most))
@@ -128,14 +152,14 @@ impl<R: Read> Stream for Decoded<R> {
 /// Buffers that are filled, sent on, and filled again once nobody reads them any more: fresh ones would have to be
 /// zeroed each time.
 #[derive(Default)]
-struct Buffers {
+pub(super) struct Buffers {
     /// The oldest first: they come back in the order in which they were sent.
     lent: VecDeque<Bytes>,
 }
 
 impl Buffers {
     /// A buffer of [`CHUNK`] bytes, whatever they are.
-    fn take(&mut self) -> BytesMut {
+    pub(super) fn take(&mut self) -> BytesMut {
         let Some(oldest) = self.lent.pop_front() else {
             return BytesMut::zeroed(CHUNK);
         };
@@ -152,7 +176,7 @@ impl Buffers {
     }
 
     /// The content of a buffer, which comes back when it is dropped.
-    fn lend(&mut self, buffer: BytesMut) -> Bytes {
+    pub(super) fn lend(&mut self, buffer: BytesMut) -> Bytes {
         let bytes = buffer.freeze();
         if !bytes.is_empty() {
             self.lent.push_back(bytes.clone());

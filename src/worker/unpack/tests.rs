@@ -42,11 +42,11 @@ fn plain_bytes_pass_with_their_length() {
 #[test]
 fn a_compressed_image_has_the_length_that_its_frame_says() {
     let data = vec![7; 100_000];
-    let known = zstd::bulk::compress(&data, 1).unwrap();
+    let known = ::zstd::bulk::compress(&data, 1).unwrap();
     let (image, begin, _) = feed(known, Container::Plain);
     assert!(image == data);
     assert_eq!(begin, Some(Length::AtLeast(100_000)));
-    let mut streamed = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    let mut streamed = ::zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
     std::io::Write::write_all(&mut streamed, &data).unwrap();
     let (_, begin, _) = feed(streamed.finish().unwrap(), Container::Plain);
     assert_eq!(begin, Some(Length::Unknown));
@@ -56,7 +56,7 @@ fn a_compressed_image_has_the_length_that_its_frame_says() {
 fn wrappings_have_a_bound() {
     let mut data = vec![7; 1000];
     for depth in 1..=MAX_DEPTH + 1 {
-        data = zstd::bulk::compress(&data, 1).unwrap();
+        data = ::zstd::bulk::compress(&data, 1).unwrap();
         let (image, _, unpacked) = feed(data.clone(), Container::Plain);
         if depth <= MAX_DEPTH {
             assert_eq!(image, vec![7; 1000]);
@@ -82,7 +82,7 @@ fn a_failure_before_is_not_reported_twice() {
     let waits = Waits::default();
     let (sender, receiver) = channel::<Batch>(&waits, &waits);
     let (to_decode, _pieces) = channel(&waits, &waits);
-    sender.send(vec![zstd::bulk::compress(&[7; 5000], 1).unwrap()[..9].to_vec().into()]).unwrap();
+    sender.send(vec![::zstd::bulk::compress(&[7; 5000], 1).unwrap()[..9].to_vec().into()]).unwrap();
     drop(sender);
     let rules = Rules { path: None, container: Container::Plain, hidden: Hidden::default() };
     let unpacked = unpack(ChunkReader::new(receiver), Length::Unknown, &rules, to_decode);
