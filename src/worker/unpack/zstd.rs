@@ -184,10 +184,13 @@ fn look_through(compressed: &mut impl BufRead, mut frame: Vec<u8>) -> io::Result
     };
     let mut end = 5 + usize::from(!one_segment) + dictionary + content_size;
     gather(compressed, &mut frame, end)?;
-    // A window beyond what is small is for the decoder that refuses some.
-    if !one_segment && window(frame[5]) > MAX_SMALL as u64 {
+    // The window of one segment is its content (section 3.1.1.1.1.2). One that is beyond what is small, or smaller than a
+    // block, is for the decoder that refuses such: decoding a frame at once does not look at it.
+    let window = if one_segment { declared(&frame[end - content_size..end]) } else { window(frame[5]) };
+    if window > MAX_SMALL as u64 {
         return Ok(Frame::Large(frame));
     }
+    let longest = usize::try_from(window).unwrap_or(MAX_BLOCK).min(MAX_BLOCK);
     let mut content = 0;
     loop {
         gather(compressed, &mut frame, end + 3)?;
@@ -200,7 +203,7 @@ fn look_through(compressed: &mut impl BufRead, mut frame: Vec<u8>) -> io::Result
         };
         end += 3 + in_frame;
         content += in_content;
-        if end > MAX_SMALL || content > MAX_SMALL {
+        if end > MAX_SMALL || content > MAX_SMALL || size > longest {
             return Ok(Frame::Large(frame));
         }
         gather(compressed, &mut frame, end)?;
@@ -210,6 +213,14 @@ fn look_through(compressed: &mut impl BufRead, mut frame: Vec<u8>) -> io::Result
     }
     gather(compressed, &mut frame, end + usize::from(descriptor & 4))?;
     Ok(Frame::Small(frame, content))
+}
+
+/// The size of the content in a frame's header (section 3.1.1.1.4).
+fn declared(field: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..field.len()].copy_from_slice(field);
+    // Two bytes need not say what one can.
+    u64::from_le_bytes(bytes) + if field.len() == 2 { 256 } else { 0 }
 }
 
 /// The size of the window that a descriptor asks for (section 3.1.1.1.2).

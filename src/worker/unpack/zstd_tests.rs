@@ -72,6 +72,7 @@ fn the_end_of_a_frame_is_found_whatever_its_blocks_are() {
             assert!(content >= data.len());
         }
     }
+    assert_eq!([declared(&[5]), declared(&[5, 1]), declared(&[0, 0, 1, 0])], [5, 5 + 256 + 256, 1 << 16]);
     assert_eq!([window(0), window(0x88), window(0x8a)], [1 << 10, 1 << 27, (1 << 27) + (1 << 25)]);
 }
 
