@@ -201,8 +201,7 @@ fn damaged(group: &mut Group) {
         group.cut(length, names);
     }
     group.cut(DATA, "footer");
-    // A stream breaks off in the middle of a block, a reader misses the footer first.
-    group.cut(DATA + BLOCK, "vhd");
+    group.cut(DATA + BLOCK, "footer");
     group.cut(dynamic().len() - FOOTER, "footer");
     group.refused("garbage-behind-the-end", "footer", |image| image.extend(noise(1024, 8)));
 }
