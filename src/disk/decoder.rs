@@ -59,12 +59,9 @@ pub(crate) trait Decode: fmt::Debug + Send {
 
 impl Decoder {
     /// A decoder for an image that has passed inspection.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoDecoder`] where this crate has none for its format.
-    pub fn new(inspection: &Inspection, options: &Options) -> Result<Self, Error> {
-        Ok(Self(match &inspection.details {
+    #[must_use]
+    pub fn new(inspection: &Inspection, options: &Options) -> Self {
+        Self(match &inspection.details {
             Details::Raw { .. } => Box::new(RawDecoder::new(options.declared)),
             Details::Qcow2(header) => Box::new(Qcow2Stream::new(*header, options)),
             Details::Vdi(header) => Box::new(ExtentStream::new(BlockMap::new(*header), options)),
@@ -75,7 +72,7 @@ impl Decoder {
             Details::Vhdx(header) => Box::new(ExtentStream::new(vhdx::BlockAllocationTable::new(*header), options)),
             Details::Vmdk(header) if header.footer => Box::new(MarkerStream::new(*header, options)),
             Details::Vmdk(header) => Box::new(ExtentStream::new(GrainTables::new(*header), options)),
-        }))
+        })
     }
 
     /// How many bytes of the image have been pushed.
@@ -131,7 +128,7 @@ impl Decoder {
 ///
 /// # Errors
 ///
-/// [`Error::NoDecoder`], [`Error::Refused`], [`Error::Read`] or [`Error::Write`].
+/// [`Error::Refused`], [`Error::Read`] or [`Error::Write`].
 pub fn decode_at(
     inspection: &Inspection,
     options: &Options,
@@ -140,6 +137,6 @@ pub fn decode_at(
 ) -> Result<Summary, Error> {
     match &inspection.details {
         Details::Qcow2(header) => qcow2::decode_at(header, image, sink),
-        _ => Decoder::new(inspection, options)?.finish_at(image, sink),
+        _ => Decoder::new(inspection, options).finish_at(image, sink),
     }
 }

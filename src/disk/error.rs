@@ -2,8 +2,6 @@
 
 use std::{fmt, io};
 
-use crate::Format;
-
 /// The cause of a [`Refusal`]: one CamelCase word that is stable for machines (events, reports, tests).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -146,12 +144,6 @@ pub enum Error {
     /// The image is refused; another attempt would say the same.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// This crate inspects the format, but has no decoder for it (yet): `qemu-img` is the way.
-    #[error("there is no native decoder for this kind of {format} image")]
-    NoDecoder {
-        /// The format.
-        format: Format,
-    },
     /// The image could not be read.
     #[error("failed to read {length} bytes at offset {offset} of the image")]
     Read {

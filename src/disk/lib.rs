@@ -13,7 +13,7 @@
 //!  staged file (ReadAt) ──▶ inspect_reader ──▶ Inspection ──▶ decode_at ──▶ Sink
 //! ```
 //!
-//! - [`inspect`](inspect_reader) is the gate: nothing, `qemu-img` included, may touch an image before it has passed.
+//! - [`inspect`](inspect_reader) is the gate: nothing may touch an image before it has passed.
 //! - [`Decoder`] takes a stream once, in file order, in bounded memory.
 //! - [`decode_at`] takes what can be read at any offset.
 //!

@@ -23,7 +23,7 @@ pub(crate) fn decode(image: &[u8], chunk: usize) -> Result<Vec<u8>, Error> {
     if chunk == 0 {
         decode_at(&inspection, &options, &image, &mut disk)?;
     } else {
-        let mut decoder = Decoder::new(&inspection, &options)?;
+        let mut decoder = Decoder::new(&inspection, &options);
         for piece in image.chunks(chunk) {
             decoder.push(piece, &mut disk)?;
         }

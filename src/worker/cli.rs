@@ -1,6 +1,5 @@
 //! The command line.
 
-use std::ffi::OsString;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -37,9 +36,6 @@ pub enum Command {
     Convert(Convert),
     /// Say what an image is, by its first bytes.
     Inspect(Image),
-    /// Become another program that can open two files and nothing else.
-    #[command(hide = true)]
-    Sandboxed(Sandboxed),
 }
 
 /// A job and where its report goes.
@@ -135,20 +131,6 @@ pub struct Image {
     /// A directory with extra CA certificates, PEM files.
     #[arg(long)]
     pub ca_dir: Option<PathBuf>,
-}
-
-/// What a sandboxed program may open.
-#[derive(Debug, Args)]
-pub struct Sandboxed {
-    /// The file to read.
-    #[arg(long)]
-    pub read: PathBuf,
-    /// The file to write.
-    #[arg(long)]
-    pub write: PathBuf,
-    /// The program and its arguments.
-    #[arg(last = true)]
-    pub command: Vec<OsString>,
 }
 
 /// The protocols.

@@ -1,13 +1,12 @@
 //! The last stages of the pipeline: from the bytes of an image to a disk on the target.
 //!
 //! ```text
-//! pieces ─▶ inspect the beginning ─▶ does it fit? ─┬─ raw, qcow2 ────────▶ decode as it comes ─▶ target
-//!                                                  │   (tables come late) ▶ read them ahead ────▶ target
-//!                                                  │   (or they cannot) ──▶ stage the rest ─────▶ target
-//!                                                  └─ vmdk, vdi, vhd… ──▶ stage ─▶ inspect all ─▶ qemu-img ─▶ target
+//! pieces ─▶ inspect the beginning ─▶ does it fit? ─┬─────────────────────────▶ decode as it comes ─▶ target
+//!                                                  ├─ its tables come late ─▶ read them ahead ────▶ target
+//!                                                  ├─ and cannot be read ───▶ stage the rest ─────▶ target
+//!                                                  └─ its headers come late ▶ stage all of it ────▶ target
 //! ```
 
-use std::os::unix::fs::MetadataExt as _;
 use std::time::Instant;
 
 use vmdisk_format::{
@@ -16,7 +15,6 @@ use vmdisk_format::{
 };
 
 use crate::channel::{Batch, Receiver};
-use crate::convert;
 use crate::failure::{Failure, Reason, Result};
 use crate::progress::Counters;
 use crate::report::Findings;
@@ -50,8 +48,6 @@ pub struct Decode {
     pub target: Target,
     /// Where what cannot be streamed is staged.
     pub scratch: Option<Scratch>,
-    /// How to run qemu-img.
-    pub sandbox: convert::Sandbox,
     /// Stage the whole image, because an earlier pass found that nothing else helps.
     pub stage_all: bool,
     /// The blob where it comes from, if it can be read anywhere.
@@ -83,11 +79,11 @@ impl Decode {
             return self.stage(image, pieces);
         };
         self.check_room(&inspection, image.beginning.length)?;
-        match Decoder::new(&inspection, &self.options()) {
-            Ok(decoder) if !self.stage_all => self.stream(decoder, &inspection, image, pieces),
-            Ok(_) | Err(FormatError::NoDecoder { .. }) => self.stage(image, pieces),
-            Err(error) => Err(self.failure(error).into()),
+        if self.stage_all {
+            return self.stage(image, pieces);
         }
+        let decoder = Decoder::new(&inspection, &self.options());
+        self.stream(decoder, &inspection, image, pieces)
     }
 
     /// Refuses before the download what cannot fit, by what the beginning says.
@@ -167,6 +163,7 @@ impl Decode {
     ) -> Result<Decoded, StageError> {
         let mut staged = self.scratch()?.create(consumed)?;
         stage(&mut staged, first, pieces)?;
+        self.counters.begin(vmdisk_wire::Stage::Converting, None);
         let summary = decoder.finish_at(&staged, &mut sink);
         self.complete(summary, sink)
     }
@@ -179,25 +176,9 @@ impl Decode {
         self.target.room().check(virtual_size)?;
         self.findings.format(inspection.format, Some(virtual_size));
         let mut sink = self.open(false)?;
-        match decode_at(&inspection, &self.options(), &staged, &mut sink) {
-            Err(FormatError::NoDecoder { format }) => {
-                drop(sink);
-                self.convert(format, virtual_size, &staged)
-            }
-            summary => self.complete(summary, sink),
-        }
-    }
-
-    fn convert(&self, format: Format, virtual_size: u64, staged: &Staged) -> Result<Decoded, StageError> {
-        self.target.clear(virtual_size, &self.counters)?;
-        convert::run(&self.sandbox, format, staged.path(), self.target.path(), &self.counters)?;
-        // qemu-img does not say what it wrote; for a file, that is what it takes up.
-        if let Ok(written) = std::fs::metadata(self.target.path()).map(|file| file.blocks() * 512) {
-            self.counters.add_written(written);
-        }
-        self.counters.enter(vmdisk_wire::Stage::Finalizing);
-        self.target.finish(None, virtual_size)?;
-        Ok(Decoded::Disk)
+        self.counters.begin(vmdisk_wire::Stage::Converting, None);
+        let summary = decode_at(&inspection, &self.options(), &staged, &mut sink);
+        self.complete(summary, sink)
     }
 
     fn keep(&self, image: Image, pieces: &mut Receiver<Piece>) -> Result<Staged, StageError> {
@@ -228,7 +209,7 @@ impl Decode {
         sink.room.check(summary.virtual_size)?;
         self.findings.format(summary.format, Some(summary.virtual_size));
         self.counters.enter(vmdisk_wire::Stage::Finalizing);
-        self.target.finish(Some(sink.writer), summary.virtual_size)?;
+        self.target.finish(sink.writer, summary.virtual_size)?;
         Ok(Decoded::Disk)
     }
 

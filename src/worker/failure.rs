@@ -136,8 +136,6 @@ pub enum Reason {
     NoDisk,
     /// A manifest that is not one.
     MalformedManifest,
-    /// qemu-img could not convert the image.
-    ConversionFailed,
     /// The decoded disk begins like another image format.
     NestedImage,
     /// The target could not be read or written.
@@ -172,7 +170,6 @@ impl Reason {
             | Self::MalformedArchive
             | Self::NoDisk
             | Self::MalformedManifest
-            | Self::ConversionFailed
             | Self::NestedImage => ExitClass::Malformed,
             Self::TargetIo | Self::DeviceNotWritable => ExitClass::TargetIo,
         }

@@ -11,7 +11,6 @@
 
 pub mod channel;
 pub mod cli;
-pub mod convert;
 pub mod decode;
 pub mod digest;
 pub mod failure;

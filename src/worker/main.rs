@@ -8,7 +8,6 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use vmdisk_wire::{Operation, Report};
 use vmdisk_worker::cli::{Cli, Command, Content, Run};
-use vmdisk_worker::convert;
 use vmdisk_worker::failure::{Failure, Reason, Result};
 use vmdisk_worker::progress::{self, Counters};
 use vmdisk_worker::report::{self, Findings};
@@ -40,11 +39,6 @@ fn main() -> ExitCode {
         Command::Fetch(fetch) => perform(fetch.work(), Voice::human(&fetch.image.content, fetch.output.report)),
         Command::Convert(convert) => perform(Ok(convert.work()), Voice::human(&convert.content, convert.output.report)),
         Command::Inspect(image) => perform(image.work(Operation::Inspect), Voice::human(&image.content, false)),
-        Command::Sandboxed(bars) => {
-            let error = convert::become_sandboxed(&bars.read, &bars.write, &bars.command);
-            complain(&format!("{error:#}"));
-            ExitCode::FAILURE
-        }
     }
 }
 

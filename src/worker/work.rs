@@ -8,7 +8,6 @@ use vmdisk_wire::{
     ExitClass, Job, Limits, Operation, SCRATCH_DIRECTORY, Source as Spec, SourceType, Stage, TargetKind,
 };
 
-use crate::convert::Sandbox;
 use crate::decode::{self, Decode, Decoded};
 use crate::digest::{Expectation, Verifier};
 use crate::failure::{Failure, Reason, Result};
@@ -235,7 +234,6 @@ async fn fill_from(
             },
             target,
             scratch: work.scratch.clone(),
-            sandbox: Sandbox::current()?,
             stage_all,
             at_source,
             resumable,
@@ -346,7 +344,7 @@ fn blank(wish: &Wish, counters: &Counters, findings: &Findings) -> Result<String
     counters.enter(Stage::Finalizing);
     let size = target.room().bytes;
     findings.virtual_size(size);
-    target.finish(Some(target.writer(0, counters.clone())?), size)?;
+    target.finish(target.writer(0, counters.clone())?, size)?;
     Ok(format!("an empty disk of {} is at {}", human(size), wish.path.display()))
 }
 

@@ -121,7 +121,7 @@ fn what_is_refused() {
     // A stream has been inspected without its end.
     let image = two_blocks();
     let inspection = inspect_reader(&&image[..]).expect("valid");
-    let mut decoder = crate::Decoder::new(&inspection, &crate::Options::default()).expect("one");
+    let mut decoder = crate::Decoder::new(&inspection, &crate::Options::default());
     decoder.push(&image[..image.len() - 512], &mut Disk::default()).expect("not over");
     let error = decoder.finish(&mut Disk::default()).expect_err("no footer");
     assert_eq!(error.refusal().map(|refusal| refusal.reason), Some(Reason::Truncated));

@@ -14,7 +14,6 @@ use super::buffer::AlignedBuffer;
 use super::writer::{Medium, Writer};
 use super::{PROBED, Wish, refuse_nested};
 use crate::failure::{Failure, Reason, Result};
-use crate::progress::Counters;
 use crate::room::{Room, human};
 
 /// How much is read back, or zeroed by hand, at once.
@@ -71,25 +70,23 @@ impl DeviceTarget {
 
     /// Zeros what was not written and flushes. Data first: a thin pool may fill the rest of a chunk that it allocates
     /// with what lay there before.
-    pub(super) fn finish(&self, written: Option<Writer>) -> Result<()> {
-        if let Some(mut writer) = written {
-            writer.sync().map_err(|error| Failure::decoding(error, &self.path))?;
-            let mut eraser = Eraser::new(&writer.medium().file);
-            for range in writer.unwritten() {
-                eraser.zero(range).map_err(|error| self.failure("zero", &error))?;
-            }
+    pub(super) fn finish(&self, mut written: Writer) -> Result<()> {
+        written.sync().map_err(|error| Failure::decoding(error, &self.path))?;
+        let mut eraser = Eraser::new(&written.medium().file);
+        for range in written.unwritten() {
+            eraser.zero(range).map_err(|error| self.failure("zero", &error))?;
         }
+        self.check()
+    }
+
+    /// Flushes the device and looks at how its disk begins.
+    fn check(&self) -> Result<()> {
         let file = open(&self.path)?;
         file.sync_all().map_err(|error| self.failure("flush", &error))?;
         let mut buffer = AlignedBuffer::new(PROBED);
         let length = PROBED.min(usize::try_from(self.size).unwrap_or(PROBED));
         file.read_exact_at(&mut buffer.bytes_mut()[..length], 0).map_err(|error| self.failure("read", &error))?;
         refuse_nested(buffer.bytes())
-    }
-
-    pub(super) fn clear(&self, _counters: &Counters) -> Result<()> {
-        let file = open(&self.path)?;
-        Eraser::new(&file).zero(0..self.size).map_err(|error| self.failure("zero", &error))
     }
 
     /// Checks a device that came with a disk, as after a restore from a snapshot.
@@ -109,7 +106,7 @@ impl DeviceTarget {
                 ),
             ));
         }
-        device.finish(None)?;
+        device.check()?;
         Ok(device.size)
     }
 

@@ -113,17 +113,8 @@ impl FileTarget {
         }
     }
 
-    pub(super) fn clear(&self, virtual_size: u64) -> Result<()> {
-        self.journal.remove()?;
-        remove(&self.part)?;
-        let (file, _) = self.open_part(true)?;
-        file.set_len(self.room.disk_size(virtual_size)).map_err(|error| self.failure("grow", &error))
-    }
-
-    pub(super) fn finish(&self, written: Option<Writer>, virtual_size: u64) -> Result<()> {
-        if let Some(mut writer) = written {
-            writer.sync().map_err(|error| Failure::decoding(error, &self.part))?;
-        }
+    pub(super) fn finish(&self, mut written: Writer, virtual_size: u64) -> Result<()> {
+        written.sync().map_err(|error| Failure::decoding(error, &self.part))?;
         let file =
             OpenOptions::new().read(true).write(true).open(&self.part).map_err(|error| self.failure("open", &error))?;
         refuse_nested(&beginning(&file).map_err(|error| self.failure("read", &error))?)?;

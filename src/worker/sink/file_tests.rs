@@ -21,7 +21,7 @@ fn nothing_is_visible_before_the_end() {
     let mut writer = target.writer(0, Counters::default()).unwrap();
     writer.write(0, &[1; 4096]).unwrap();
     assert!(!wish.path.exists());
-    target.finish(Some(writer), 5000).unwrap();
+    target.finish(writer, 5000).unwrap();
     let disk = std::fs::read(&wish.path).unwrap();
     assert_eq!(disk.len(), 1 << 20);
     assert!(disk[..4096].iter().all(|byte| *byte == 1) && disk[4096..].iter().all(|byte| *byte == 0));
@@ -35,7 +35,7 @@ fn a_disk_that_looks_like_another_format_stays_invisible() {
     let target = Target::prepare(&wish).unwrap();
     let mut writer = target.writer(0, Counters::default()).unwrap();
     writer.write(0, b"QFI\xfb").unwrap();
-    let failure = target.finish(Some(writer), 5000).unwrap_err();
+    let failure = target.finish(writer, 5000).unwrap_err();
     assert_eq!(failure.reason, crate::failure::Reason::NestedImage);
     assert!(!wish.path.exists());
 }
@@ -75,7 +75,7 @@ fn a_link_in_the_place_of_the_disk_is_never_followed() {
     std::fs::write(&victim, "precious").unwrap();
     std::os::unix::fs::symlink(&victim, directory.path().join("disk.img.part")).unwrap();
     let target = Target::prepare(&wish).unwrap();
-    target.finish(Some(target.writer(0, Counters::default()).unwrap()), 512).unwrap();
+    target.finish(target.writer(0, Counters::default()).unwrap(), 512).unwrap();
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
     assert!(std::fs::symlink_metadata(&wish.path).unwrap().is_file());
 }

@@ -119,29 +119,16 @@ impl Target {
             .map_err(|error| Failure::new(Reason::Internal, format!("failed to start writing: {error}")))
     }
 
-    /// Makes the disk whole, durable and visible. `written` is what was opened; nothing when another program wrote to
-    /// [`Target::path`], into a target cleared by [`Target::clear`].
+    /// Makes the disk that was written whole, durable and visible.
     ///
     /// # Errors
     ///
     /// [`Reason::TargetIo`]; [`Reason::NestedImage`] when the disk begins like an image of another format, since the
     /// next reader would take it for that.
-    pub fn finish(&self, written: Option<Writer>, virtual_size: u64) -> Result<()> {
+    pub fn finish(&self, written: Writer, virtual_size: u64) -> Result<()> {
         match self {
             Self::File(file) => file.finish(written, virtual_size),
             Self::Device(device) => device.finish(written),
-        }
-    }
-
-    /// Gives the target the size of a disk and makes all of it read as zeros, for another program to write to.
-    ///
-    /// # Errors
-    ///
-    /// [`Reason::TargetIo`].
-    pub fn clear(&self, virtual_size: u64, counters: &Counters) -> Result<()> {
-        match self {
-            Self::File(file) => file.clear(virtual_size),
-            Self::Device(device) => device.clear(counters),
         }
     }
 }

@@ -107,7 +107,7 @@ fn a_device_of_4_kib_sectors() {
 }
 
 #[test]
-fn a_format_for_qemu_img_on_a_dirty_device() {
+fn another_format_on_a_dirty_device() {
     let (bench, server) = (Bench::new(), Server::start());
     let disk = bench.raw("raw", 24 << 20);
     let device = Loop::dirty(&bench, 40 << 20, &[]);

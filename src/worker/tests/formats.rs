@@ -134,7 +134,7 @@ fn qcow2_that_refers_back_to_what_is_gone_is_fetched_again_and_right() {
 }
 
 #[test]
-fn formats_that_qemu_img_converts() {
+fn every_other_format_that_qemu_img_writes() {
     let (bench, server) = (Bench::new(), Server::start());
     let disk = bench.raw("raw", SIZE);
     for (name, options, format) in [

@@ -139,7 +139,7 @@ pub(crate) fn decode_looking_ahead(
 pub(crate) fn decode_switching(image: &[u8], position: usize) -> Result<Vec<u8>, Error> {
     let inspection = inspect(image)?;
     let mut disk = disk(&inspection);
-    let mut decoder = Decoder::new(&inspection, &Options::default())?;
+    let mut decoder = Decoder::new(&inspection, &Options::default());
     decoder.push(&image[..position], &mut disk)?;
     let rest = Rest { image, from: position as u64 };
     decoder.finish_at(&rest, &mut disk)?;
@@ -155,10 +155,7 @@ fn stream(
     disk: &mut Disk,
 ) -> (Result<Summary, Error>, Route) {
     let mut route = Route::OnePass;
-    let mut decoder = match Decoder::new(inspection, options) {
-        Ok(decoder) => decoder,
-        Err(error) => return (Err(error), Route::OnePass),
-    };
+    let mut decoder = Decoder::new(inspection, options);
     let mut rest = image;
     for &length in chunks.iter().cycle() {
         if rest.is_empty() {

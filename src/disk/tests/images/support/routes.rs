@@ -100,7 +100,7 @@ fn in_order(
     chunk: usize,
     mut sectors: Sectors<'_>,
 ) -> Result<Hashes, Error> {
-    let mut decoder = Decoder::new(inspection, options)?;
+    let mut decoder = Decoder::new(inspection, options);
     for chunk in image.chunks(chunk) {
         match decoder.push(chunk, &mut sectors) {
             Ok(()) => {}
