@@ -58,12 +58,15 @@ struct State {
     ended: bool,
 }
 
+/// More than a server has in its buffer for a connection: that is dropped with it.
+const LOST: u64 = 512 << 10;
+
 /// Sends `body`, which begins at `first` in the file and ends at `end`, under the fault that the request met.
 pub(crate) fn shape(body: Body, (first, end): (u64, u64), open: Open, mut met: Met) -> Body {
     let fault = &mut met.fault;
     fault.hold_at = fault.hold_at.filter(|at| (first..end).contains(at));
-    // A body that begins where another was cut goes on.
-    let inside = |at: &u64| (first == 0 || first < *at) && *at < end;
+    // A body that begins where another was cut goes on: there, or before it by what a cut connection loses on its way.
+    let inside = |at: &u64| (first == 0 || first + LOST <= *at) && *at < end;
     (fault.cut_at, fault.truncate_at) = (fault.cut_at.filter(inside), fault.truncate_at.filter(inside));
     let state = State { open, met, source: body.into_data_stream(), rest: Bytes::new(), at: first, ended: false };
     Body::from_stream(chunks(state))

@@ -17,7 +17,8 @@ pub struct Fault {
     pub hold: bool,
     /// Stops before this offset of the file until the fault is released or removed.
     pub hold_at: Option<u64>,
-    /// Breaks the connection before this offset of the file; a range that begins there gets through.
+    /// Breaks the connection before this offset of the file; a range that begins there, or a little before, gets
+    /// through.
     pub cut_at: Option<u64>,
     /// Ends the body before this offset of the file as if that were all, with a Content-Length to match.
     pub truncate_at: Option<u64>,
