@@ -4,8 +4,9 @@ use std::io::BufRead;
 
 use bzip2::bufread::MultiBzDecoder;
 
+use super::gzip::GzipReader;
 use super::stream::{Decoded, Stream};
-use super::{gzip, xz, zstd};
+use super::{xz, zstd};
 use crate::failure::{Failure, Reason};
 
 /// The compressions that are undone.
@@ -75,7 +76,7 @@ impl Compression {
             Failure::new(Reason::Internal, format!("failed to set up the {} decoder: {error}", self.name()))
         };
         Ok(match self {
-            Self::Gzip => Box::new(Decoded::new(gzip::reader(compressed))),
+            Self::Gzip => Box::new(Decoded::new(GzipReader::new(compressed))),
             Self::Bzip2 => Box::new(Decoded::new(MultiBzDecoder::new(compressed))),
             Self::Xz => Box::new(Decoded::new(xz::Reader::new(compressed).map_err(|error| set_up(&error))?)),
             Self::Zstd => Box::new(Decoded::of(zstd::Frames::new(compressed))),
