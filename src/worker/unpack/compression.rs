@@ -2,8 +2,7 @@
 
 use std::io::BufRead;
 
-use bzip2::bufread::MultiBzDecoder;
-
+use super::bzip2::Blocks;
 use super::gzip::GzipReader;
 use super::stream::{Decoded, Stream};
 use super::{xz, zstd};
@@ -77,7 +76,7 @@ impl Compression {
         };
         Ok(match self {
             Self::Gzip => Box::new(Decoded::new(GzipReader::new(compressed))),
-            Self::Bzip2 => Box::new(Decoded::new(MultiBzDecoder::new(compressed))),
+            Self::Bzip2 => Box::new(Decoded::of(Blocks::new(compressed))),
             Self::Xz => Box::new(Decoded::new(xz::Reader::new(compressed).map_err(|error| set_up(&error))?)),
             Self::Zstd => Box::new(Decoded::of(zstd::Frames::new(compressed))),
         })

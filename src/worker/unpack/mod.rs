@@ -1,5 +1,6 @@
 //! From the bytes of a blob to the bytes of the disk image in it: decompress, find the file, decompress again.
 
+mod bzip2;
 mod compression;
 mod gzip;
 mod parallel;

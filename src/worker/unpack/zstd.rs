@@ -187,7 +187,7 @@ fn look_through(compressed: &mut impl BufRead, mut frame: Vec<u8>) -> io::Result
     // The window of one segment is its content (section 3.1.1.1.1.2). One that is beyond what is small, or smaller than a
     // block, is for the decoder that refuses such: decoding a frame at once does not look at it.
     let window = if one_segment { declared(&frame[end - content_size..end]) } else { window(frame[5]) };
-    if window > MAX_SMALL as u64 {
+    if window > MAX_SMALL as u64 || declared(&frame[end - content_size..end]) > MAX_SMALL as u64 {
         return Ok(Frame::Large(frame));
     }
     let longest = usize::try_from(window).unwrap_or(MAX_BLOCK).min(MAX_BLOCK);
