@@ -25,7 +25,7 @@ fn build(instance: &Instance) -> Result<PathBuf> {
 }
 
 /// Where cargo puts what it builds.
-fn target_dir(instance: &Instance) -> PathBuf {
+pub(crate) fn target_dir(instance: &Instance) -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => instance.checkout().join(dir),
         None => instance.checkout().join("target"),

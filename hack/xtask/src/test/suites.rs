@@ -11,6 +11,8 @@ use vmdisk_e2e::instance::Instance;
 use vmdisk_e2e::launcher;
 use vmdisk_e2e::say::say;
 
+use crate::deploy;
+
 /// The version of cargo-deny that judges the dependencies.
 const CARGO_DENY: &str = "0.20.2";
 /// The directory of tests that must have the cluster for themselves.
@@ -23,10 +25,15 @@ pub(super) fn cargo(instance: &Instance, args: &[&str]) -> Result<()> {
     cmd("cargo").dir(instance.checkout()).args(args).run_visibly()
 }
 
-/// Clippy on everything, without a warning.
+/// Clippy on everything, without a warning; on the fuzz targets too, which are a workspace of their own.
 pub(super) fn lints(instance: &Instance) -> Result<()> {
-    let what = ["clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "--deny", "warnings"];
-    cargo(instance, &what)
+    let target_dir = deploy::target_dir(instance).display().to_string();
+    let fuzz = ["--manifest-path", "fuzz/Cargo.toml", "--target-dir", &target_dir];
+    for which in [&["--workspace", "--all-features"][..], &fuzz] {
+        let args = [&["clippy", "--all-targets", "--quiet"], which, &["--", "--deny", "warnings"]].concat();
+        cargo(instance, &args)?;
+    }
+    Ok(())
 }
 
 /// Every test that needs no cluster.
