@@ -79,6 +79,31 @@ impl Images {
         route
     }
 
+    /// Converts the raw disk `disk` with `options`, in and out of order; each must take one pass.
+    pub(crate) fn check_converted(&self, format: &str, disk: &[u8], options: &str) {
+        let raw = self.write("disk.raw", disk);
+        for (order, how) in [(&[][..], ""), (&["-W", "-m", "16"], ", out of order")] {
+            let image = self.convert(&raw, "disk.image", &[order, &["-O", format, "-o", options]].concat());
+            self.check_one_pass(format, &image, &format!("{options}, {} bytes{how}", disk.len()));
+        }
+    }
+
+    /// Creates an image with `options` and writes to it at random, twice; each time it must take one pass.
+    pub(crate) fn check_written_at_random(&self, format: &str, seed: u64, options: &str) {
+        let mut random = Random::new(seed);
+        let size = (40 << 20) + 512 * seed;
+        let image = self.path("disk.image");
+        qemu_img(&["create", "-q", "-f", format, "-o", options, text(&image), &size.to_string()]);
+        self.check_one_pass(format, &image, &format!("{options}, empty"));
+        for _ in 0..2 {
+            let writes: Vec<String> = (0..15)
+                .map(|_| format!("write -P {} {}\n", random.below(255) + 1, place(&mut random, size, 512)))
+                .collect();
+            qemu_io(format, &image, &writes.concat());
+            self.check_one_pass(format, &image, options);
+        }
+    }
+
     /// As [`Images::check`], for formats other than qcow2, of which each can be left to reading at any byte.
     pub(crate) fn check_one_pass(&self, format: &str, image: &Path, case: &str) {
         let expected = self.reference(format, image);
