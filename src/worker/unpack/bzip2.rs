@@ -12,7 +12,7 @@ use ::bzip2::bufread::BzDecoder;
 use bytes::Bytes;
 
 use super::parallel::Ordered;
-use super::stream::{Buffers, Chunks, read_full};
+use super::stream::{Buffers, Chunks, cut, damaged, read_full};
 
 const BLOCK: u64 = 0x3141_5926_5359;
 const END: u64 = 0x1772_4538_5090;
@@ -320,14 +320,6 @@ impl Bits {
         }
         slice
     }
-}
-
-fn cut() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "it ends early")
-}
-
-fn damaged(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::io::{self, BufRead, Read};
 
 use vmdisk_gunzip::Member;
 
+use super::stream::damaged;
+
 /// The content of a gzip file.
 pub(super) struct GzipReader<R> {
     compressed: R,
@@ -65,10 +67,6 @@ impl<R: BufRead> Read for GzipReader<R> {
             }
         }
     }
-}
-
-fn damaged(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 #[cfg(test)]

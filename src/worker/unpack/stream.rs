@@ -214,6 +214,16 @@ pub(super) fn read(stream: &mut impl BufRead, buffer: &mut [u8]) -> io::Result<u
     Ok(count)
 }
 
+/// A stream that ends before its end.
+pub(super) fn cut() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "it ends early")
+}
+
+/// A stream that is not what it should be.
+pub(super) fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
 #[cfg(test)]
 #[path = "stream_tests.rs"]
 mod tests;

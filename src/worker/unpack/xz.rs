@@ -5,6 +5,8 @@ use std::io::{self, BufRead, Read};
 
 use liblzma::stream::{Action, Error, MtStreamBuilder, Status, Stream};
 
+use super::stream::damaged;
+
 /// `xz -9` needs 65 MiB on one thread; files of smaller blocks get as many threads as fit in this.
 const MEMORY_LIMIT: u64 = 80 << 20;
 
@@ -113,10 +115,6 @@ fn fault(error: Error) -> io::Error {
         Error::Format => damaged("something other than xz follows it"),
         other => io::Error::new(io::ErrorKind::InvalidData, other),
     }
-}
-
-fn damaged(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use ::zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name, g
 use bytes::{Buf, Bytes};
 
 use super::parallel::Ordered;
-use super::stream::{Buffers, Chunks};
+use super::stream::{Buffers, Chunks, cut, damaged};
 
 /// 128 MiB, what `zstd --long` needs and no more (a frame may ask for terabytes).
 const WINDOW_LOG_MAX: u32 = 27;
@@ -257,14 +257,6 @@ fn fault(code: usize) -> io::Error {
         )),
         name => damaged(&name.to_lowercase()),
     }
-}
-
-fn cut() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "it ends early")
-}
-
-fn damaged(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 #[cfg(test)]
