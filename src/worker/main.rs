@@ -19,8 +19,8 @@ use vmdisk_worker::work::{self, Work};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // The allocator asks for huge pages, of which small buffers fill little: they double what a worker holds and make
-    // nothing faster. A kernel without them has nothing to switch off.
+    // Where the kernel gives huge pages unasked: small buffers fill little of them, so they double what a worker holds,
+    // and make nothing faster. A kernel without them has nothing to switch off.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     // The only provider that this tree links; a second installation would be a bug, and harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
