@@ -100,7 +100,8 @@ impl std::fmt::Display for Digest {
     }
 }
 
-struct Hasher {
+/// A digest in the making.
+pub struct Hasher {
     algorithm: Algorithm,
     state: State,
 }
@@ -111,7 +112,9 @@ enum State {
 }
 
 impl Hasher {
-    fn new(algorithm: Algorithm) -> Self {
+    /// A hasher that has seen nothing yet.
+    #[must_use]
+    pub fn new(algorithm: Algorithm) -> Self {
         let state = match algorithm {
             Algorithm::Sha256 => State::Sha(Context::new(&SHA256)),
             Algorithm::Sha512 => State::Sha(Context::new(&SHA512)),
@@ -122,14 +125,17 @@ impl Hasher {
         Self { algorithm, state }
     }
 
-    fn update(&mut self, bytes: &[u8]) {
+    /// Takes in the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.state {
             State::Sha(context) => context.update(bytes),
             State::Crc(digest) => digest.update(bytes),
         }
     }
 
-    fn finish(self) -> Digest {
+    /// The digest of all bytes.
+    #[must_use]
+    pub fn finish(self) -> Digest {
         let hex = match self.state {
             State::Sha(context) => hex(context.finish().as_ref()),
             // The low bytes of a word, the highest of them first.

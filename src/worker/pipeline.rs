@@ -4,7 +4,7 @@
 //!  fetch ──▶ hash ──▶ unpack ─────────────▶ decode ──────────────────────▶ write ────▶ target
 //!  async     thread   thread                thread                         threads
 //!            digests  decompress, archive   inspect, place, at the end:    inflate clusters,
-//!                                           zero, grow, fsync, rename      write what is not zero
+//!                     a layer's diff_id     zero, grow, fsync, rename      write what is not zero
 //! ```
 //!
 //! The arrows are bounded channels, so the slowest stage sets the pace and memory stays small whatever the size of

@@ -22,7 +22,7 @@ use crate::room::human;
 use crate::sink::{self, DeviceTarget, FileTarget, Target, Wish};
 use crate::source::{self, Blob, Resolved, Secret};
 use crate::staging::Scratch;
-use crate::unpack::{Container, Hidden, Length, Rules, Unpacked};
+use crate::unpack::{Container, Hidden, Length, Rules, Sightings, Unpacked};
 
 /// One piece of work and everything that it may use.
 #[derive(Debug, Clone)]
@@ -112,10 +112,15 @@ async fn fill(work: &Work, counters: &Counters, findings: &Findings) -> Result<S
         Ok(format!("the disk{size} is at {}", wish.path.display()))
     };
     if let Some(path) = &work.local {
-        let rules = Rules { path: work.source.path.clone(), container: Container::Plain, hidden: Hidden::default() };
+        let rules = Rules {
+            path: work.source.path.clone(),
+            container: Container::Plain,
+            hidden: Hidden::default(),
+            diff_id: None,
+        };
         return match fill_from(work, wish, &Bytes::Local(path), &rules, counters, findings).await? {
             Unpacked::Disk => done(),
-            Unpacked::Nothing(_) => Err(no_disk(work, 1)),
+            Unpacked::Nothing(_, seen) => Err(no_disk(work, 1, &seen)),
         };
     }
     let Some(resolved) = resolve(work, findings).await? else {
@@ -123,15 +128,18 @@ async fn fill(work: &Work, counters: &Counters, findings: &Findings) -> Result<S
     };
     let Resolved { blobs, container, path, .. } = resolved;
     let count = blobs.len();
-    let mut hidden = Hidden::default();
+    let (mut hidden, mut seen) = (Hidden::default(), Sightings::default());
     for blob in blobs {
-        let rules = Rules { path: path.clone(), container, hidden: hidden.clone() };
+        let rules = Rules { path: path.clone(), container, hidden: hidden.clone(), diff_id: blob.diff_id.clone() };
         match fill_from(work, wish, &Bytes::Remote(&blob), &rules, counters, findings).await? {
             Unpacked::Disk => return done(),
-            Unpacked::Nothing(below) => hidden = below,
+            Unpacked::Nothing(below, here) => {
+                hidden = below;
+                seen.extend(here);
+            }
         }
     }
-    Err(no_disk(work, count))
+    Err(no_disk(work, count, &seen))
 }
 
 /// Where the bytes of an image are.
@@ -354,13 +362,14 @@ async fn inspect(work: &Work, counters: &Counters, findings: &Findings) -> Resul
         return Ok("a blank disk has no image".into());
     };
     let count = blobs.len();
-    let mut hidden = Hidden::default();
+    let (mut hidden, mut seen) = (Hidden::default(), Sightings::default());
     for blob in blobs {
         counters.enter(Stage::Inspecting);
         let body = Body::open(blob.object, 0, counters.clone()).await?;
         let object = body.object().clone();
         learn(&object, findings);
-        let rules = Rules { path: path.clone(), container, hidden: hidden.clone() };
+        // The first bytes tell nothing about a digest of all.
+        let rules = Rules { path: path.clone(), container, hidden: hidden.clone(), diff_id: None };
         let declared = from_wire(work.source.format);
         let found = findings.clone();
         let (unpacked, image) = pipeline::run(
@@ -378,11 +387,12 @@ async fn inspect(work: &Work, counters: &Counters, findings: &Findings) -> Resul
             let size = facts.virtual_size.map_or("a size that only its end tells".into(), human);
             return Ok(format!("a {format}image with a disk of {size}"));
         }
-        if let Some(Unpacked::Nothing(below)) = unpacked {
+        if let Some(Unpacked::Nothing(below, here)) = unpacked {
             hidden = below;
+            seen.extend(here);
         }
     }
-    Err(no_disk(work, count))
+    Err(no_disk(work, count, &seen))
 }
 
 /// Grows and checks a disk that came with the volume.
@@ -401,10 +411,10 @@ fn wish(work: &Work) -> Result<&Wish> {
     work.target.as_ref().ok_or_else(|| Failure::new(Reason::BadJob, "there is no target"))
 }
 
-fn no_disk(work: &Work, layers: usize) -> Failure {
+fn no_disk(work: &Work, layers: usize, seen: &Sightings) -> Failure {
     let what = match &work.source.path {
-        Some(path) => format!("the file {path}; correct path"),
-        None => "a file in /disk; put the disk image there, or name it in path".into(),
+        Some(path) => format!("the file {path}; {}", seen.alternatives()),
+        None => format!("a file in /disk; {}", seen.advice()),
     };
     Failure::new(Reason::NoDisk, format!("none of the image's {layers} layers holds {what}"))
 }

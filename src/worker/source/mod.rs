@@ -14,7 +14,7 @@ use vmdisk_wire::{Source as Spec, SourceType};
 use crate::digest::{Digest, Expectation};
 use crate::failure::{Failure, Reason, Result};
 use crate::http::{Client, Object};
-use crate::unpack::Container;
+use crate::unpack::{Container, DiffId};
 
 pub use secret::Secret;
 
@@ -47,6 +47,8 @@ pub struct Blob {
     pub object: Object,
     /// What its bytes must hash to.
     pub expectations: Vec<Expectation>,
+    /// What its content must hash to.
+    pub diff_id: Option<DiffId>,
     /// Why this blob may not be the one with the disk, though it may hide parts of the others.
     pub not_the_disk: Option<Failure>,
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as loudly as the tests")]
 
 mod archives;
+mod artifacts;
 mod block;
 mod convert;
 mod faults;
@@ -11,9 +12,11 @@ mod formats;
 mod hostile;
 mod http;
 mod jobs;
+mod layers;
 mod reach;
 mod reading;
 mod registry;
+mod repository;
 mod s3;
 mod server;
 mod support;

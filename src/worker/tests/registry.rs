@@ -1,151 +1,20 @@
-//! A registry as a source: layouts, layers, platforms, tokens, digests.
+//! A registry as a source: platforms, tokens, digests.
 
-use std::process::Command;
-
-use axum::body::Bytes;
 use serde_json::{Value, json};
 use vmdisk_wire::ExitClass;
 
+use crate::repository::{EMPTY, OCI, Registry, TAR, digest, layer};
 use crate::server::{Fault, Resource, Server};
-use crate::support::{self, Bench, assert_disk, noise, run};
+use crate::support::{self, Bench, assert_disk, noise};
 
 const SIZE: usize = 3 << 20;
-const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
-const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const TAR: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-
-fn digest(bytes: &[u8]) -> String {
-    support::digest(&ring::digest::SHA256, bytes)
-}
-
-/// A registry with one repository, `lab/vm`.
-struct Registry {
-    server: Server,
-}
-
-impl Registry {
-    fn start() -> Self {
-        Self { server: Server::start() }
-    }
-
-    /// Uploads a blob; its descriptor.
-    fn blob(&self, media_type: &str, bytes: impl Into<Bytes>) -> Value {
-        let bytes = bytes.into();
-        let digest = digest(&bytes);
-        let descriptor = json!({"mediaType": media_type, "digest": digest, "size": bytes.len()});
-        self.put(&format!("blobs/{digest}"), bytes);
-        descriptor
-    }
-
-    fn put(&self, path: &str, body: impl Into<Bytes>) {
-        self.server.put(&format!("/v2/lab/vm/{path}"), Resource { body: body.into(), ..Resource::default() });
-    }
-
-    /// Uploads a manifest under its digest and a tag; its descriptor.
-    fn manifest(&self, tag: &str, media_type: &str, manifest: &Value) -> Value {
-        let bytes = serde_json::to_vec_pretty(manifest).unwrap();
-        let digest = digest(&bytes);
-        let descriptor = json!({"mediaType": media_type, "digest": digest, "size": bytes.len()});
-        self.put(&format!("manifests/{digest}"), bytes.clone());
-        self.put(&format!("manifests/{tag}"), bytes);
-        descriptor
-    }
-
-    /// Uploads an image of these layers, the lowest first.
-    fn image(&self, tag: &str, layers: &[Value]) -> Value {
-        let config = self.blob(IMAGE_CONFIG, "{}");
-        self.manifest(tag, OCI, &json!({"schemaVersion": 2, "mediaType": OCI, "config": config, "layers": layers}))
-    }
-
-    fn url(&self, reference: &str) -> String {
-        format!("docker://{}/lab/vm{reference}", self.server.host())
-    }
-}
-
-/// A layer of files; a path that ends in a slash is a directory.
-fn layer(bench: &Bench, files: &[(&str, &[u8])]) -> Vec<u8> {
-    let root = bench.path("layer");
-    if root.exists() {
-        std::fs::remove_dir_all(&root).unwrap();
-    }
-    for (path, content) in files {
-        let path = root.join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
-    }
-    run(Command::new("tar").arg("-C").arg(&root).arg("-czf").arg(bench.path("layer.tgz")).arg("."));
-    std::fs::read(bench.path("layer.tgz")).unwrap()
-}
-
-#[test]
-fn a_container_disk_of_one_layer() {
-    let (bench, registry) = (Bench::new(), Registry::start());
-    let disk = bench.raw("raw", SIZE);
-    let image = bench.convert("raw", "qcow2", &[]);
-    let layers = [registry.blob(TAR, layer(&bench, &[("disk/vm.qcow2", &image)]))];
-    let manifest = registry.image("1.0", &layers);
-    let run = bench.fetch(&registry.url(":1.0"), &[]).done();
-    assert_disk(&bench.output(), &disk);
-    assert_eq!(run.report.source.digest.as_deref(), manifest["digest"].as_str());
-    assert_eq!(Some(run.report.bytes_fetched), layers[0]["size"].as_u64(), "the layer, once, and no other blob");
-    // The same by digest, and under the other scheme.
-    let url = registry.url(&format!("@{}", manifest["digest"].as_str().unwrap()));
-    bench.fetch(&url.replace("docker://", "oci://"), &[]).done();
-    assert_disk(&bench.output(), &disk);
-}
-
-#[test]
-fn the_topmost_disk_counts_and_whiteouts_hide_what_is_below() {
-    let (bench, registry) = (Bench::new(), Registry::start());
-    let (old, new) = (noise(SIZE, 1), noise(SIZE, 2));
-    let push = |files: &[(&str, &[u8])]| registry.blob(TAR, layer(&bench, files));
-    let base = push(&[("disk/vm.img", &old), ("bin/sh", b"#!")]);
-    let other = push(&[("etc/motd", b"hello")]);
-
-    registry.image("over", &[base.clone(), push(&[("disk/vm.img", &new)])]);
-    bench.fetch(&registry.url(":over"), &[]).done();
-    assert_disk(&bench.output(), &new);
-
-    registry.image("under", &[base.clone(), other.clone()]);
-    bench.fetch(&registry.url(":under"), &[]).done();
-    assert_disk(&bench.output(), &old);
-
-    for (tag, whiteout) in [
-        ("file", "disk/.wh.vm.img"),
-        ("directory", ".wh.disk"),
-        ("opaque", "disk/.wh..wh..opq"),
-        ("all", ".wh..wh..opq"),
-    ] {
-        registry.image(tag, &[base.clone(), push(&[(whiteout, b"")]), other.clone()]);
-        bench.fetch(&registry.url(&format!(":{tag}")), &[]).failed(ExitClass::Malformed, "NoDisk", "/disk");
-    }
-    // Hidden below, there again above.
-    registry.image("again", &[base, push(&[("disk/.wh.vm.img", b""), ("disk/b.img", &new)]), other]);
-    bench.fetch(&registry.url(":again"), &[]).done();
-    assert_disk(&bench.output(), &new);
-}
-
-#[test]
-fn two_disks_need_a_path_and_a_path_may_be_anywhere() {
-    let (bench, registry) = (Bench::new(), Registry::start());
-    let (one, two) = (noise(SIZE, 1), noise(SIZE, 2));
-    let files: &[(&str, &[u8])] = &[("disk/a.img", &one), ("disk/b.img", &two), ("opt/c.img", &one)];
-    registry.image("two", &[registry.blob(TAR, layer(&bench, files))]);
-    let url = registry.url(":two");
-    bench.fetch(&url, &[]).failed(ExitClass::Malformed, "NoDisk", "name the one");
-    bench.fetch(&url, &["--path", "/disk/b.img"]).done();
-    assert_disk(&bench.output(), &two);
-    bench.fetch(&url, &["--path", "opt/c.img"]).done();
-    assert_disk(&bench.output(), &one);
-    bench.fetch(&url, &["--path", "opt/d.img"]).failed(ExitClass::Malformed, "NoDisk", "opt/d.img");
-}
 
 #[test]
 fn an_index_is_followed_to_this_platform() {
     let (bench, registry) = (Bench::new(), Registry::start());
     let disk = noise(SIZE, 1);
-    let mut here = registry.image("inner", &[registry.blob(TAR, layer(&bench, &[("disk/vm.img", &disk)]))]);
-    let other = registry.image("other", &[registry.blob(TAR, layer(&bench, &[("disk/vm.img", b"no disk at all")]))]);
+    let mut here = registry.image("inner", &[registry.blob(TAR, layer(&[("disk/vm.img", &disk)]))]);
+    let other = registry.image("other", &[registry.blob(TAR, layer(&[("disk/vm.img", b"no disk at all")]))]);
     let platform = |descriptor: &Value, architecture: &str| {
         let mut descriptor = descriptor.clone();
         descriptor["platform"] = json!({"os": "linux", "architecture": architecture});
@@ -174,51 +43,13 @@ fn an_index_is_followed_to_this_platform() {
 }
 
 #[test]
-fn artifacts_of_one_blob_and_of_several() {
-    let (bench, registry) = (Bench::new(), Registry::start());
-    let (disk, other) = (noise(SIZE, 1), noise(SIZE, 2));
-    let empty = registry.blob("application/vnd.oci.empty.v1+json", "{}");
-    let artifact = |tag: &str, layers: &[Value]| {
-        let manifest = json!({"schemaVersion": 2, "config": empty, "layers": layers,
-            "artifactType": "application/vnd.kubevirt.virtualmachine.v1"});
-        registry.manifest(tag, OCI, &manifest);
-    };
-    let named = |mut descriptor: Value, key: &str, name: &str| {
-        descriptor["annotations"] = json!({key: name});
-        descriptor
-    };
-    // ORAS calls any file a tar archive.
-    artifact("oras", &[registry.blob("application/vnd.oci.image.layer.v1.tar", disk.clone())]);
-    bench.fetch(&registry.url(":oras"), &[]).done();
-    assert_disk(&bench.output(), &disk);
-
-    let packed = zstd::encode_all(&disk[..], 1).unwrap();
-    let export = registry.blob("application/vnd.kubevirt.disk.raw+zstd", packed);
-    let export = named(export, "io.kubevirt.disk.name", "rootdisk");
-    let notes = registry.blob("text/plain", "read me");
-    artifact("kubevirt", &[notes.clone(), export.clone()]);
-    std::fs::remove_file(bench.output()).unwrap();
-    bench.fetch(&registry.url(":kubevirt"), &[]).done();
-    assert_disk(&bench.output(), &disk);
-
-    let second = registry.blob("application/vnd.kubevirt.disk.raw", other.clone());
-    let second = named(second, "org.opencontainers.image.title", "data.raw");
-    artifact("several", &[export, second]);
-    let url = registry.url(":several");
-    bench.fetch(&url, &[]).failed(ExitClass::Malformed, "NoDisk", "rootdisk, data.raw");
-    bench.fetch(&url, &["--path", "data.raw"]).done();
-    assert_disk(&bench.output(), &other);
-}
-
-#[test]
 fn a_layer_of_other_bytes_or_another_length_never_becomes_a_disk() {
     let (bench, registry) = (Bench::new(), Registry::start());
-    let good = layer(&bench, &[("disk/vm.img", &noise(SIZE, 1))]);
+    let good = layer(&[("disk/vm.img", &noise(SIZE, 1))]);
     let descriptor = registry.blob(TAR, good.clone());
     registry.image("1", std::slice::from_ref(&descriptor));
     let path = format!("blobs/{}", descriptor["digest"].as_str().unwrap());
-    let forged = layer(&bench, &[("disk/vm.img", &noise(SIZE, 2))]);
-    std::fs::remove_dir_all(bench.path("layer")).unwrap();
+    let forged = layer(&[("disk/vm.img", &noise(SIZE, 2))]);
     // Of the same length, so that the digest alone tells.
     let mut forged = forged;
     forged.resize(good.len(), 0);
@@ -233,7 +64,7 @@ fn a_layer_of_other_bytes_or_another_length_never_becomes_a_disk() {
     assert!(!bench.output().exists());
 
     let mut raw = noise(SIZE, 1);
-    let empty = registry.blob("application/vnd.oci.empty.v1+json", "{}");
+    let empty = registry.blob(EMPTY, "{}");
     let descriptor = registry.blob("x", raw.clone());
     registry.manifest("raw", OCI, &json!({"schemaVersion": 2, "config": empty, "layers": [descriptor]}));
     let path = format!("blobs/{}", descriptor["digest"].as_str().unwrap());
@@ -252,7 +83,7 @@ fn a_layer_of_other_bytes_or_another_length_never_becomes_a_disk() {
 fn tokens_are_fetched_where_the_registry_says_and_renewed_when_they_expire() {
     let (bench, registry) = (Bench::new(), Registry::start());
     let disk = noise(SIZE, 1);
-    let blob = registry.blob(TAR, layer(&bench, &[("disk/vm.img", &disk)]));
+    let blob = registry.blob(TAR, layer(&[("disk/vm.img", &disk)]));
     let blob_path = format!("/v2/lab/vm/blobs/{}", blob["digest"].as_str().unwrap());
     registry.image("1", &[blob]);
     let server = &registry.server;
@@ -289,7 +120,7 @@ fn tokens_are_fetched_where_the_registry_says_and_renewed_when_they_expire() {
 #[test]
 fn a_server_that_a_redirect_led_to_cannot_ask_for_the_password() {
     let (bench, registry, storage) = (Bench::new(), Registry::start(), Server::start());
-    let blob = registry.blob(TAR, layer(&bench, &[("disk/vm.img", &noise(SIZE, 1))]));
+    let blob = registry.blob(TAR, layer(&[("disk/vm.img", &noise(SIZE, 1))]));
     let path = format!("/v2/lab/vm/blobs/{}", blob["digest"].as_str().unwrap());
     registry.image("1", &[blob]);
     let away = Fault::Answer(307, vec![("location", storage.url("/blob"))], String::new());
@@ -308,7 +139,7 @@ fn a_server_that_a_redirect_led_to_cannot_ask_for_the_password() {
 fn a_layer_that_breaks_goes_on_by_its_digest_alone() {
     let (bench, registry) = (Bench::new(), Registry::start());
     let disk = noise(SIZE, 1);
-    let blob = registry.blob(TAR, layer(&bench, &[("disk/vm.img", &disk)]));
+    let blob = registry.blob(TAR, layer(&[("disk/vm.img", &disk)]));
     registry.image("1", std::slice::from_ref(&blob));
     let path = format!("/v2/lab/vm/blobs/{}", blob["digest"].as_str().unwrap());
     registry.server.change(&path, |resource| resource.faults = [Fault::Cut(900_001)].into());
@@ -330,8 +161,8 @@ fn what_is_not_there_is_missing_and_what_is_no_reference_is_told() {
 fn a_checksum_is_that_of_the_layer_with_the_disk() {
     let (bench, registry) = (Bench::new(), Registry::start());
     let disk = noise(8 * SIZE, 1);
-    let lower = layer(&bench, &[("disk/vm.img", &disk)]);
-    let upper = layer(&bench, &[("etc/motd", b"hello")]);
+    let lower = layer(&[("disk/vm.img", &disk)]);
+    let upper = layer(&[("etc/motd", b"hello")]);
     registry.image("2", &[registry.blob(TAR, lower.clone()), registry.blob(TAR, upper.clone())]);
     let url = registry.url(":2");
     bench.fetch(&url, &["--checksum", &digest(&lower)]).done();

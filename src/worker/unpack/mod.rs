@@ -2,9 +2,11 @@
 
 mod bzip2;
 mod compression;
+mod diff_id;
 mod gzip;
 mod parallel;
 mod select;
+mod sightings;
 mod sparse;
 mod stream;
 mod tar;
@@ -16,10 +18,13 @@ use std::io;
 use crate::channel::{Batch, ChunkReader, NeighbourGone, Sender, is_neighbour_gone};
 use crate::failure::{Failure, Reason};
 
+use diff_id::Hashing;
 use stream::{Stream, peek};
 
 pub use compression::Compression;
+pub use diff_id::DiffId;
 pub use select::{Container, Hidden};
+pub use sightings::Sightings;
 
 /// An image in an archive in a compressed layer is three deep; more is a bomb or a mistake.
 const MAX_DEPTH: usize = 5;
@@ -98,6 +103,8 @@ pub struct Rules {
     pub container: Container,
     /// What upper layers hide.
     pub hidden: Hidden,
+    /// What the blob's content must hash to.
+    pub diff_id: Option<DiffId>,
 }
 
 /// What a blob held.
@@ -105,8 +112,8 @@ pub struct Rules {
 pub enum Unpacked {
     /// The disk; it went to the decoder.
     Disk,
-    /// No disk; this is hidden in the layers below.
-    Nothing(Hidden),
+    /// No disk; this is hidden in the layers below, and this is there.
+    Nothing(Hidden, Sightings),
 }
 
 /// Unpacks one blob of `length` and sends what it holds to `sender`; ends the channel when all was read.
@@ -120,10 +127,13 @@ pub fn unpack(
     rules: &Rules,
     sender: Sender<Piece>,
 ) -> Result<Unpacked, StageError> {
-    let mut unpacker = Unpacker { rules, sender };
+    let mut unpacker = Unpacker { rules, sender, hashing: None };
     let found = unpacker.descend(Box::new(&mut blob), length, 0)?;
     // What a format leaves behind its end still counts for the digest.
     blob.drain()?;
+    if let Some(hashing) = unpacker.hashing.take() {
+        hashing.finish()?;
+    }
     unpacker.sender.end()?;
     Ok(found)
 }
@@ -131,6 +141,8 @@ pub fn unpack(
 struct Unpacker<'a> {
     rules: &'a Rules,
     sender: Sender<Piece>,
+    /// The content's digest in the making, where one is promised.
+    hashing: Option<Hashing>,
 }
 
 impl Unpacker<'_> {
@@ -146,7 +158,11 @@ impl Unpacker<'_> {
             compression.check(&prefix).map_err(|what| malformed(&format!("{} stream", compression.name()), what))?;
             let length = content_length(compression, &prefix);
             let content = compression.reader(reader)?;
+            let content = if depth == 0 { self.hashed(content)? } else { content };
             return self.descend(content, length, depth + 1).map_err(|error| name(error, compression.name()));
+        }
+        if let Some(diff_id) = self.rules.diff_id.as_ref().filter(|_| depth == 0) {
+            diff_id.check_plain()?;
         }
         if tar::is_header(&prefix) {
             return self.archive(reader, depth);
@@ -155,9 +171,19 @@ impl Unpacker<'_> {
         let (beginning, reader) = peek(reader, MAX_EMPTY_ARCHIVE + 1)?;
         let zeros = beginning.iter().all(|byte| *byte == 0);
         if self.rules.container == Container::Layer && zeros && beginning.len() <= MAX_EMPTY_ARCHIVE {
-            return Ok(Unpacked::Nothing(self.rules.hidden.clone()));
+            return Ok(Unpacked::Nothing(self.rules.hidden.clone(), Sightings::default()));
         }
         self.image(reader, Beginning { length, unwrapped: depth == 0 })
+    }
+
+    /// The content of a compressed blob, which is hashed as it passes if its digest is promised.
+    fn hashed<'s>(&mut self, content: Box<dyn Stream + 's>) -> Result<Box<dyn Stream + 's>, StageError> {
+        let Some(diff_id) = self.rules.diff_id.clone() else {
+            return Ok(content);
+        };
+        let (content, hashing) = diff_id.hash(content)?;
+        self.hashing = Some(hashing);
+        Ok(content)
     }
 
     fn archive(&mut self, reader: Box<dyn Stream + '_>, depth: usize) -> Result<Unpacked, StageError> {
@@ -175,16 +201,17 @@ impl Unpacker<'_> {
         if found {
             return Ok(Unpacked::Disk);
         }
+        let (hidden, seen) = selector.end();
         if rules.container == Container::Plain {
             return Err(refused(
                 Reason::NoDisk,
                 match &rules.path {
-                    Some(path) => format!("the archive holds no file {path}; correct path"),
+                    Some(path) => format!("the archive holds no file {path}; {}", seen.alternatives()),
                     None => "the archive holds no file; pack the disk image in it".into(),
                 },
             ));
         }
-        Ok(Unpacked::Nothing(selector.hidden()))
+        Ok(Unpacked::Nothing(hidden, seen))
     }
 
     /// The disk image out of an archive; compressed, perhaps, but not a second archive: which path would count?

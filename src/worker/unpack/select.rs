@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use super::sightings::Sightings;
 use super::tar::{Entry, Kind};
 use super::{StageError, refused};
 use crate::failure::Reason;
@@ -40,6 +41,7 @@ pub(super) struct Selector<'a> {
     above: &'a Hidden,
     here: Hidden,
     chosen: Option<String>,
+    seen: Sightings,
 }
 
 /// What to do with an entry.
@@ -55,7 +57,14 @@ impl<'a> Selector<'a> {
     /// A selector for an archive below the layers that hide `above`; `wanted` is the path that the user names.
     #[must_use]
     pub(super) fn new(wanted: Option<&str>, container: Container, above: &'a Hidden) -> Self {
-        Self { wanted: wanted.and_then(canonical), container, above, here: Hidden::default(), chosen: None }
+        Self {
+            wanted: wanted.and_then(canonical),
+            container,
+            above,
+            here: Hidden::default(),
+            chosen: None,
+            seen: Sightings::default(),
+        }
     }
 
     /// Judges the next entry.
@@ -79,7 +88,13 @@ impl<'a> Selector<'a> {
         if self.container == Container::Layer && self.whiteout(&path, entry.kind)? {
             return Ok(Verdict::Skip);
         }
-        if !self.is_candidate(&path, entry.kind) || self.above.hides(&path) {
+        if self.above.hides(&path) {
+            return Ok(Verdict::Skip);
+        }
+        if !self.is_candidate(&path, entry.kind) {
+            if entry.kind == Kind::Regular {
+                self.seen.note(&path);
+            }
             return Ok(Verdict::Skip);
         }
         match entry.kind {
@@ -106,13 +121,13 @@ impl<'a> Selector<'a> {
         Ok(Verdict::Take)
     }
 
-    /// What lower layers must not show any more.
+    /// What lower layers must not show any more, and what is there that is not the disk.
     #[must_use]
-    pub(super) fn hidden(self) -> Hidden {
+    pub(super) fn end(self) -> (Hidden, Sightings) {
         let mut all = self.above.clone();
         all.gone.extend(self.here.gone);
         all.opaque.extend(self.here.opaque);
-        all
+        (all, self.seen)
     }
 
     fn is_candidate(&self, path: &str, kind: Kind) -> bool {
@@ -193,7 +208,7 @@ fn leads_out(entry: &Entry) -> bool {
 }
 
 /// A path out of an archive, made fit for a message: without control characters, and cut.
-fn shown(path: &str) -> String {
+pub(super) fn shown(path: &str) -> String {
     const LIMIT: usize = 100;
     let ellipsis = if path.chars().nth(LIMIT).is_some() { "…" } else { "" };
     let start: String = path.chars().take(LIMIT).collect();

@@ -66,7 +66,7 @@ fn hidden(wanted: Option<&str>, entries: &[(&str, Kind)]) -> Hidden {
     for (path, kind) in entries {
         selector.judge(&entry(path, *kind)).unwrap();
     }
-    selector.hidden()
+    selector.end().0
 }
 
 #[test]

@@ -8,7 +8,7 @@ fn feed(blob: Vec<u8>, container: Container) -> (Vec<u8>, Option<Length>, Result
     let waits = Waits::default();
     let (sender, receiver) = channel(&waits, &waits);
     let (to_decode, mut pieces) = channel(&waits, &waits);
-    let rules = Rules { path: None, container, hidden: Hidden::default() };
+    let rules = Rules { path: None, container, hidden: Hidden::default(), diff_id: None };
     let length = Length::Exactly(blob.len() as u64);
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -71,7 +71,7 @@ fn an_empty_layer_holds_nothing_and_an_empty_disk_is_a_disk() {
     for size in [1024, 10_240] {
         let (_, begin, unpacked) = feed(vec![0; size], Container::Layer);
         assert_eq!(begin, None);
-        assert_eq!(unpacked.unwrap(), Unpacked::Nothing(Hidden::default()));
+        assert_eq!(unpacked.unwrap(), Unpacked::Nothing(Hidden::default(), Sightings::default()));
         let (image, ..) = feed(vec![0; size], Container::Plain);
         assert_eq!(image, vec![0; size]);
     }
@@ -84,7 +84,7 @@ fn a_failure_before_is_not_reported_twice() {
     let (to_decode, _pieces) = channel(&waits, &waits);
     sender.send(vec![::zstd::bulk::compress(&[7; 5000], 1).unwrap()[..9].to_vec().into()]).unwrap();
     drop(sender);
-    let rules = Rules { path: None, container: Container::Plain, hidden: Hidden::default() };
+    let rules = Rules { path: None, container: Container::Plain, hidden: Hidden::default(), diff_id: None };
     let unpacked = unpack(ChunkReader::new(receiver), Length::Unknown, &rules, to_decode);
     assert!(matches!(unpacked, Err(StageError::Neighbour(_))), "{unpacked:?}");
 }

@@ -71,6 +71,8 @@ pub(super) enum Next<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Choice<'a> {
     pub(super) blobs: Vec<&'a Descriptor>,
+    /// What says what the layers hold, of a container image.
+    pub(super) config: Option<&'a Descriptor>,
     pub(super) container: Container,
     /// The path to look for inside, when it has not named the blob itself.
     pub(super) path: Option<String>,
@@ -93,9 +95,10 @@ impl Manifest {
         if self.layers.is_empty() {
             return platform(&self.manifests, architecture).map(Next::Manifest);
         }
-        let is_image = self.config.as_ref().is_some_and(|config| IMAGE_CONFIGS.contains(&config.media_type.as_str()));
-        let choice = if is_image {
+        let config = self.config.as_ref().filter(|config| IMAGE_CONFIGS.contains(&config.media_type.as_str()));
+        let choice = if config.is_some() {
             Choice {
+                config,
                 // Whatever an upper layer holds counts more than what lies below it.
                 blobs: self.layers.iter().rev().collect(),
                 container: Container::Layer,
@@ -160,6 +163,7 @@ fn platform<'a>(entries: &'a [Descriptor], architecture: &str) -> Result<&'a Des
 fn artifact<'a>(layers: &'a [Descriptor], path: Option<&str>) -> Result<Choice<'a>> {
     let choose = |blob: &'a Descriptor, path: Option<&str>| Choice {
         blobs: vec![blob],
+        config: None,
         container: Container::Plain,
         path: path.map(str::to_owned),
     };

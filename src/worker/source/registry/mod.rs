@@ -4,6 +4,7 @@
 //! ranged, resuming, policy-bound reads as everything else, and every document and blob is checked against the digest
 //! that names it.
 
+mod config;
 mod credentials;
 mod manifest;
 mod reference;
@@ -16,16 +17,18 @@ use reqwest::header::{ACCEPT, HeaderValue};
 use url::Url;
 use vmdisk_wire::Source as Spec;
 
-use self::manifest::{Manifest, Next};
+use self::manifest::{Choice, Descriptor, Manifest, Next};
 use self::reference::Reference;
 use self::token::RegistryAuth;
 use super::{Blob, Resolved, Secret, Source, checksum};
 use crate::digest::{Algorithm, Digest, Expectation, mismatch};
 use crate::failure::{Failure, Reason, Result};
 use crate::http::{Authorize, Client, Identity, Object, read_all};
+use crate::unpack::DiffId;
 
-/// The largest manifest that registries must take (Distribution specification, "Pushing Manifests").
-const MAX_MANIFEST: u64 = 4 << 20;
+/// The largest manifest that registries must take (Distribution specification, "Pushing Manifests"). Configurations are
+/// smaller.
+const MAX_DOCUMENT: u64 = 4 << 20;
 
 /// An index of indexes of manifests is already odd.
 const MAX_INDEXES: usize = 3;
@@ -76,21 +79,34 @@ impl RegistrySource {
     async fn manifest(&self, name: &str, promised: Option<&Digest>) -> Result<(Manifest, Digest)> {
         let mut object = self.object("manifests", name)?;
         object.headers.insert(ACCEPT, HeaderValue::from_static(manifest::ACCEPTED));
-        let bytes = read_all(object, MAX_MANIFEST).await?;
-        let algorithm = promised.map_or(Algorithm::Sha256, Digest::algorithm);
-        let found = Digest::of(algorithm, &bytes);
-        if let Some(promised) = promised.filter(|promised| **promised != found) {
-            return Err(Failure::new(
-                Reason::DigestMismatch,
-                format!("the registry sent a manifest with the digest {found} for {promised}"),
-            ));
-        }
+        let (bytes, found) = document("manifest", object, promised).await?;
         Ok((Manifest::parse(&bytes)?, found))
+    }
+
+    /// What each of the `layers` layers holds when it is unpacked, the lowest first, as far as it is said.
+    async fn diff_ids(&self, config: &Descriptor, layers: usize) -> Result<Vec<Option<Digest>>> {
+        let digest = parse_digest(&config.digest)?;
+        let mut object = self.object("blobs", &digest.to_string())?;
+        object.identity = Identity::Addressed;
+        object.size = Some(config.size);
+        let (bytes, _) = document("configuration", object, Some(&digest)).await?;
+        config::diff_ids(&bytes, layers)
+    }
+
+    /// The blobs to look into.
+    async fn blobs(&self, choice: &Choice<'_>) -> Result<Vec<Blob>> {
+        let layers = choice.blobs.len();
+        let mut diff_ids = match choice.config {
+            Some(config) => self.diff_ids(config, layers).await?,
+            None => vec![None; layers],
+        };
+        diff_ids.reverse();
+        choice.blobs.iter().zip(diff_ids).map(|(blob, diff_id)| self.blob(blob, layers, diff_id)).collect()
     }
 
     /// A blob, one of `layers`. The user's checksum is that of the blob with the disk, and which one that is shows
     /// only inside; but the manifest promises a digest too, and where the two differ, that blob is not the one.
-    fn blob(&self, descriptor: &manifest::Descriptor, layers: usize) -> Result<Blob> {
+    fn blob(&self, descriptor: &Descriptor, layers: usize, diff_id: Option<Digest>) -> Result<Blob> {
         let digest = parse_digest(&descriptor.digest)?;
         let mut object = self.object("blobs", &digest.to_string())?;
         object.identity = Identity::Addressed;
@@ -110,7 +126,8 @@ impl RegistrySource {
             }
             None => {}
         }
-        Ok(Blob { object, expectations, not_the_disk })
+        let diff_id = diff_id.map(|promised| DiffId { promised, layer: digest });
+        Ok(Blob { object, expectations, diff_id, not_the_disk })
     }
 }
 
@@ -123,12 +140,10 @@ impl Source for RegistrySource {
         for _ in 0..MAX_INDEXES {
             let inner = match manifest.next(manifest::architecture(), self.path.as_deref())? {
                 Next::Blobs(choice) => {
-                    let layers = choice.blobs.len();
-                    let blobs = choice.blobs.into_iter().map(|blob| self.blob(blob, layers)).collect::<Result<_>>()?;
                     return Ok(Resolved {
                         digest: Some(digest.to_string()),
                         checksum: None,
-                        blobs,
+                        blobs: self.blobs(&choice).await?,
                         container: choice.container,
                         path: choice.path,
                     });
@@ -138,6 +153,19 @@ impl Source for RegistrySource {
             (manifest, _) = self.manifest(&inner.to_string(), Some(&inner)).await?;
         }
         Err(Failure::new(Reason::MalformedManifest, "the image's index leads to indexes without end"))
+    }
+}
+
+/// A document of the image, with the digest that it has: the one `promised`, if there is one.
+async fn document(what: &str, object: Object, promised: Option<&Digest>) -> Result<(Vec<u8>, Digest)> {
+    let bytes = read_all(object, MAX_DOCUMENT).await?;
+    let found = Digest::of(promised.map_or(Algorithm::Sha256, Digest::algorithm), &bytes);
+    match promised {
+        Some(promised) if *promised != found => Err(Failure::new(
+            Reason::DigestMismatch,
+            format!("the registry sent a {what} with the digest {found} for {promised}; push the image again"),
+        )),
+        _ => Ok((bytes, found)),
     }
 }
 
