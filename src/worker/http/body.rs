@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -47,7 +47,7 @@ const LONGEST: u64 = 16 << 20;
 const LEAD: u64 = 4 << 20;
 
 /// The ranges of several connections.
-const RANGE: u64 = 4 << 20;
+const RANGE: usize = 4 << 20;
 
 /// How many of them are in memory or on their way at most: 24 MiB.
 const WINDOW: usize = 6;
@@ -71,8 +71,10 @@ pub struct Body {
     /// When bytes were delivered last, and how many had come in by then.
     last_delivery: Instant,
     fetched: u64,
-    /// The tasks of what lies ahead; they end with this value.
-    tasks: JoinSet<()>,
+    /// The tasks of what lies ahead; they end with this value. What has filled a buffer gives it back.
+    tasks: JoinSet<Option<BytesMut>>,
+    /// The buffers of ranges that came in whole; what they hold may still be on its way to the reader.
+    buffers: VecDeque<BytesMut>,
 }
 
 /// Where a range's bytes come from.
@@ -136,6 +138,7 @@ impl Body {
             throttled,
             last_delivery: Instant::now(),
             tasks: JoinSet::new(),
+            buffers: VecDeque::new(),
         })
     }
 
@@ -190,7 +193,9 @@ impl Body {
 
     /// Asks for what will be needed soon.
     fn look_ahead(&mut self) {
-        while self.tasks.try_join_next().is_some() {}
+        while let Some(ended) = self.tasks.try_join_next() {
+            self.buffers.extend(ended.ok().flatten());
+        }
         let connections = self.parallelism.connections();
         while self.object.size.is_some_and(|size| self.planned < size) && self.wants(connections) {
             let part = self.plan(connections);
@@ -212,7 +217,7 @@ impl Body {
     /// Begins the next range.
     fn plan(&mut self, connections: usize) -> Part {
         let alone = connections == 1;
-        self.length = if alone { (self.length * 2).min(LONGEST) } else { RANGE };
+        self.length = if alone { (self.length * 2).min(LONGEST) } else { RANGE as u64 };
         let from = self.planned;
         let until = (from + self.length).min(self.object.size.unwrap_or(u64::MAX));
         self.planned = until;
@@ -220,24 +225,40 @@ impl Body {
         let (object, counters, throttled) = (self.object.clone(), self.counters.clone(), Arc::clone(&self.throttled));
         let mut segment = Box::new(Segment::new(object, span, alone, counters, throttled));
         if alone {
+            self.buffers.clear();
             let (opened, opening) = oneshot::channel();
             self.tasks.spawn(async move {
                 let result = segment.connect().await;
                 // Nobody receives any more when the body is gone.
                 let _ = opened.send(result.map(|()| segment));
+                None
             });
             return Part::Opening(opening);
         }
         let (to_reader, chunks) = mpsc::channel(CHUNKS);
+        let mut buffer = self.buffer();
         self.tasks.spawn(async move {
             while let Some(chunk) = segment.next().await.transpose() {
                 let failed = chunk.is_err();
-                if to_reader.send(chunk).await.is_err() || failed {
-                    return;
+                let copied = chunk.map(|chunk| {
+                    buffer.extend_from_slice(&chunk);
+                    buffer.split().freeze()
+                });
+                if to_reader.send(copied).await.is_err() || failed {
+                    return None;
                 }
             }
+            Some(buffer)
         });
         Part::Buffered(chunks, until)
+    }
+
+    /// Room for a range. The chunks of a connection lie in buffers of its own, much of which is not theirs: what is to
+    /// wait is copied, so that it takes no more than its size, and into the same memory again and again.
+    fn buffer(&mut self) -> BytesMut {
+        let is_read = self.buffers.front_mut().is_some_and(|oldest| oldest.try_reclaim(RANGE));
+        let oldest = if is_read { self.buffers.pop_front() } else { None };
+        oldest.unwrap_or_else(|| BytesMut::with_capacity(RANGE))
     }
 }
 
