@@ -11,11 +11,12 @@ use std::{io, vec};
 use bytes::Bytes;
 
 use super::stream::{Chunks, Decoded, Stream};
+use crate::channel::CHUNK;
 use crate::digest::{Digest, Hasher};
 use crate::failure::{Failure, Reason};
 
-/// How far unpacking may be ahead of hashing, in chunks: enough that neither waits for the other's every step. They
-/// are those that the decoder reads as well, so few of them are kept alive for this alone.
+/// How far unpacking may be ahead of hashing, in pieces of [`CHUNK`]: enough that neither waits for the other's every
+/// step. They are those that the decoder reads as well, so few of them are kept alive for this alone.
 const DEPTH: usize = 4;
 
 /// What a layer's content must hash to.
@@ -48,7 +49,7 @@ impl DiffId {
         let thread = thread::Builder::new().name("diff_id".into()).spawn(hash).map_err(|error| {
             Failure::new(Reason::Internal, format!("failed to start the thread that hashes a layer's content: {error}"))
         })?;
-        let tapped = Tapped { content, rest: Vec::new().into_iter(), hasher: Some(sender) };
+        let tapped = Tapped { content, current: Bytes::new(), rest: Vec::new().into_iter(), hasher: Some(sender) };
         Ok((Box::new(Decoded::of(tapped)), Hashing { diff_id: self, thread }))
     }
 
@@ -83,6 +84,7 @@ impl Hashing {
 /// A stream whose bytes another thread sees, too.
 struct Tapped<S> {
     content: S,
+    current: Bytes,
     rest: vec::IntoIter<Bytes>,
     /// None after the end.
     hasher: Option<SyncSender<Bytes>>,
@@ -90,10 +92,14 @@ struct Tapped<S> {
 
 impl<S: Stream> Chunks for Tapped<S> {
     fn next(&mut self) -> io::Result<Bytes> {
-        if self.rest.as_slice().is_empty() {
+        if self.current.is_empty() && self.rest.as_slice().is_empty() {
             self.rest = self.content.batch(u64::MAX)?.into_iter();
         }
-        let piece = self.rest.next().unwrap_or_default();
+        if self.current.is_empty() {
+            self.current = self.rest.next().unwrap_or_default();
+        }
+        // A decoder may make pieces of many mebibytes, and a queue of those would be a multiple of that.
+        let piece = self.current.split_to(self.current.len().min(CHUNK));
         if piece.is_empty() {
             self.hasher = None;
         } else if let Some(hasher) = &self.hasher {
