@@ -44,6 +44,8 @@ pub struct Decode {
     pub declared: Option<Format>,
     /// Why the blob may not be the one with the disk.
     pub not_the_disk: Option<Failure>,
+    /// How large the disk is said to be.
+    pub promised_size: Option<u64>,
     /// Where the disk goes.
     pub target: Target,
     /// Where what cannot be streamed is staged.
@@ -207,6 +209,12 @@ impl Decode {
             Err(error) => return Err(self.failure(error).into()),
         };
         sink.room.check(summary.virtual_size)?;
+        if let Some(promised) = self.promised_size.filter(|promised| *promised != summary.virtual_size) {
+            let found = summary.virtual_size;
+            let message =
+                format!("the disk has {found} bytes, the manifest promises {promised}; export the disk again");
+            return Err(Failure::new(Reason::SizeMismatch, message).into());
+        }
         self.findings.format(summary.format, Some(summary.virtual_size));
         self.counters.enter(vmdisk_wire::Stage::Finalizing);
         self.target.finish(sink.writer, summary.virtual_size)?;

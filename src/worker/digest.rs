@@ -1,5 +1,7 @@
 //! Digests: what the bytes must hash to, checked before the disk may become visible.
 
+use std::collections::VecDeque;
+
 use crc_fast::CrcAlgorithm;
 use ring::digest::{Context, SHA256, SHA512};
 
@@ -179,6 +181,8 @@ pub fn mismatch(found: &Digest, Expectation { promised_by, digest }: &Expectatio
 pub struct Verifier {
     expectations: Vec<Expectation>,
     hashers: Vec<Hasher>,
+    /// Those of the stream's parts that are still to come, the present one first, and what is left of each.
+    parts: VecDeque<(u64, Self)>,
 }
 
 impl Verifier {
@@ -191,22 +195,52 @@ impl Verifier {
                 hashers.push(Hasher::new(digest.algorithm));
             }
         }
-        Self { expectations, hashers }
+        Self { expectations, hashers, parts: VecDeque::new() }
+    }
+
+    /// The verifier of a stream that consists of parts, each so long and with expectations of its own.
+    #[must_use]
+    pub fn of_parts(mut self, parts: impl IntoIterator<Item = (u64, Vec<Expectation>)>) -> Self {
+        self.parts = parts.into_iter().map(|(size, expectations)| (size, Self::new(expectations))).collect();
+        self
     }
 
     /// Takes in the next bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::DigestMismatch`] at the end of a part.
+    pub fn update(&mut self, mut bytes: &[u8]) -> Result<()> {
         for hasher in &mut self.hashers {
             hasher.update(bytes);
         }
+        while let Some((left, part)) = self.parts.front_mut() {
+            let here = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+            part.update(&bytes[..here])?;
+            bytes = &bytes[here..];
+            *left -= here as u64;
+            if *left > 0 {
+                break;
+            }
+            if let Some((_, part)) = self.parts.pop_front() {
+                part.finish()?;
+            }
+        }
+        Ok(())
     }
 
     /// Judges the whole stream.
     ///
     /// # Errors
     ///
-    /// [`Reason::DigestMismatch`] with both digests.
-    pub fn finish(self) -> Result<()> {
+    /// [`Reason::DigestMismatch`] with both digests, [`Reason::SizeMismatch`] when parts are missing.
+    pub fn finish(mut self) -> Result<()> {
+        // Parts without bytes have no last byte to be judged at.
+        self.update(&[])?;
+        if !self.parts.is_empty() {
+            let missing = self.parts.len();
+            return Err(Failure::new(Reason::SizeMismatch, format!("the bytes end {missing} parts early")));
+        }
         let found: Vec<Digest> = self.hashers.into_iter().map(Hasher::finish).collect();
         for expectation in &self.expectations {
             let digest = &expectation.digest;

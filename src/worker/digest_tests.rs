@@ -29,7 +29,7 @@ fn every_expectation_counts() {
         (Some(expect("d", Algorithm::Sha512, b"")), Some("d promises")),
     ] {
         let mut verifier = Verifier::new(good.iter().cloned().chain(more).collect());
-        data.chunks(3).for_each(|chunk| verifier.update(chunk));
+        data.chunks(3).for_each(|chunk| verifier.update(chunk).unwrap());
         match (verifier.finish(), expected) {
             (Ok(()), None) => {}
             (Err(failure), Some(text)) => {
@@ -40,6 +40,32 @@ fn every_expectation_counts() {
         }
     }
     assert!(Verifier::new(Vec::new()).finish().is_ok(), "nothing promised, nothing broken");
+}
+
+#[test]
+fn every_part_has_a_digest_of_its_own() {
+    let part = |bytes: &[u8]| (bytes.len() as u64, vec![expect("the manifest", Algorithm::Sha256, bytes)]);
+    let whole = || Verifier::new(vec![expect("checksum", Algorithm::Sha512, b"some bytes")]);
+    let feed = |mut verifier: Verifier, chunk: usize| -> Result<()> {
+        b"some bytes".chunks(chunk).try_for_each(|bytes| verifier.update(bytes))?;
+        verifier.finish()
+    };
+    for chunk in 1..=10 {
+        let parts = [part(b""), part(b"some"), part(b" byte"), part(b""), part(b"s"), part(b"")];
+        feed(whole().of_parts(parts), chunk).unwrap();
+        for (wrong, reason) in [
+            (vec![part(b"Some"), part(b" bytes")], Reason::DigestMismatch),
+            (vec![part(b"some"), part(b" bytez")], Reason::DigestMismatch),
+            (vec![part(b"som"), part(b"e bytes more")], Reason::SizeMismatch),
+            (vec![part(b" bytes"), part(b"some")], Reason::DigestMismatch),
+        ] {
+            assert_eq!(feed(whole().of_parts(wrong), chunk).unwrap_err().reason, reason);
+        }
+    }
+    // The first part is judged before the others come.
+    let mut verifier = whole().of_parts([part(b"SOME"), part(b" bytes")]);
+    verifier.update(b"som").unwrap();
+    assert!(verifier.update(b"e").is_err());
 }
 
 #[test]

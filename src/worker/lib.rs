@@ -15,6 +15,7 @@ pub mod decode;
 pub mod digest;
 pub mod failure;
 pub mod http;
+mod opening;
 pub mod pipeline;
 pub mod policy;
 pub mod progress;

@@ -11,6 +11,7 @@
 //! the disk. The end of the stream passes the hash stage only when every digest holds, and the decode stage makes
 //! nothing visible before the end has come: that order is what keeps a wrong disk from ever being seen.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::pin::pin;
@@ -23,7 +24,7 @@ use tokio::time::Instant;
 use crate::channel::{Batch, CHUNK, ChunkReader, NeighbourGone, Receiver, Sender, channel};
 use crate::digest::Verifier;
 use crate::failure::{Failure, Reason, Result};
-use crate::http::Body;
+use crate::http::{Body, Object};
 use crate::progress::Counters;
 use crate::unpack::{Length, Piece, Rules, StageError, Unpacked, unpack};
 
@@ -39,6 +40,8 @@ pub struct Feed {
     pub kept: Option<(File, u64)>,
     /// The source, opened behind what is kept.
     pub body: Option<Body>,
+    /// Where the bytes go on when the source comes to its end.
+    pub rest: VecDeque<Object>,
     /// No faster than this.
     pub bytes_per_second: Option<u64>,
 }
@@ -82,7 +85,7 @@ pub async fn run<T: Send + 'static>(
 
 /// The bytes, from the target as far as they are there, then from the source.
 async fn fetch(feed: Feed, sender: Sender<Batch>, counters: &Counters) -> Result<(), StageError> {
-    let Feed { kept, body, bytes_per_second } = feed;
+    let Feed { kept, body, mut rest, bytes_per_second } = feed;
     if let Some((file, length)) = kept {
         replay(file, length, &sender, counters).await?;
     }
@@ -109,16 +112,20 @@ async fn fetch(feed: Feed, sender: Sender<Batch>, counters: &Counters) -> Result
                 }
             }
         };
-        let Some(received) = received else { break };
+        let Some(received) = received else {
+            if !batch.pieces.is_empty() {
+                sender.send_async(batch.take()).await?;
+            }
+            let Some(next) = rest.pop_front() else { break };
+            body = Body::open(next, 0, counters.clone()).await?;
+            continue;
+        };
         counters.advance(received.len() as u64);
         pace.after(received.len() as u64).await;
         batch.add(received);
         if batch.is_full() {
             sender.send_async(batch.take()).await?;
         }
-    }
-    if !batch.pieces.is_empty() {
-        sender.send_async(batch.take()).await?;
     }
     Ok(sender.end_async().await?)
 }
@@ -171,7 +178,7 @@ async fn replay(file: File, length: u64, sender: &Sender<Batch>, counters: &Coun
 fn hash(mut fetched: Receiver<Batch>, mut verifier: Verifier, sender: &Sender<Batch>) -> Result<(), StageError> {
     while let Some(batch) = fetched.receive()? {
         for piece in &batch {
-            verifier.update(piece);
+            verifier.update(piece)?;
         }
         sender.send(batch)?;
     }

@@ -1,26 +1,24 @@
 //! What a worker can do: fill a volume, inspect an image, finish a volume that was cut from a snapshot.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use vmdisk_format::ReadAt;
 use vmdisk_wire::{
     ExitClass, Job, Limits, Operation, SCRATCH_DIRECTORY, Source as Spec, SourceType, Stage, TargetKind,
 };
 
 use crate::decode::{self, Decode, Decoded};
-use crate::digest::{Expectation, Verifier};
+use crate::digest::Verifier;
 use crate::failure::{Failure, Reason, Result};
-use crate::http::{Body, Client, Identity, Object, Options, RangedObject};
+use crate::http::{Body, Client, Options};
+use crate::opening::{self, Bytes, Opened};
 use crate::pipeline::{self, Feed};
 use crate::policy::Policy;
 use crate::progress::Counters;
-use crate::redact::redacted;
 use crate::report::{Findings, from_wire};
-use crate::resume::Resume;
 use crate::room::human;
 use crate::sink::{self, DeviceTarget, FileTarget, Target, Wish};
-use crate::source::{self, Blob, Resolved, Secret};
+use crate::source::{self, Resolved, Secret};
 use crate::staging::Scratch;
 use crate::unpack::{Container, Hidden, Length, Rules, Sightings, Unpacked};
 
@@ -142,83 +140,6 @@ async fn fill(work: &Work, counters: &Counters, findings: &Findings) -> Result<S
     Err(no_disk(work, count, &seen))
 }
 
-/// Where the bytes of an image are.
-enum Bytes<'a> {
-    /// In a blob of the source.
-    Remote(&'a Blob),
-    /// In a file on this machine.
-    Local(&'a Path),
-}
-
-/// Bytes that are about to flow.
-struct Opened {
-    feed: Feed,
-    length: Length,
-    /// So much of the target is right already.
-    keep_below: u64,
-    /// What a later attempt needs to know the bytes again.
-    resumable: Option<Resume>,
-    /// The bytes where they are, if they can be read anywhere.
-    at_source: Option<Box<dyn ReadAt + Send>>,
-}
-
-impl Bytes<'_> {
-    /// Opens the bytes, and tells what there is to know of them.
-    async fn open(&self, work: &Work, target: &Target, counters: &Counters, findings: &Findings) -> Result<Opened> {
-        let blob = match self {
-            Self::Remote(blob) => blob,
-            Self::Local(path) => return open_local(path, findings),
-        };
-        let (feed, keep_below) = open(work, blob, target, counters).await?;
-        let Some(object) = feed.body.as_ref().map(Body::object) else {
-            return Err(Failure::new(Reason::Internal, "a blob was opened without its source"));
-        };
-        learn(object, findings);
-        let length = object.size.map_or(Length::Unknown, Length::Exactly);
-        let at_source = RangedObject::new(object, counters.clone()).map(|object| Box::new(object) as Box<_>);
-        Ok(Opened { length, keep_below, resumable: resumable(object), at_source, feed })
-    }
-
-    /// What the bytes must hash to.
-    fn expectations(&self, work: &Work) -> Result<Vec<Expectation>> {
-        match self {
-            Self::Remote(blob) => Ok(blob.expectations.clone()),
-            Self::Local(_) => Ok(source::checksum(&work.source)?.into_iter().collect()),
-        }
-    }
-}
-
-/// An image in a file.
-struct LocalImage {
-    file: std::fs::File,
-    size: u64,
-}
-
-impl ReadAt for LocalImage {
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.file, buffer, offset)
-    }
-
-    fn size(&self) -> u64 {
-        self.size
-    }
-}
-
-fn open_local(path: &Path, findings: &Findings) -> Result<Opened> {
-    let missing = |error| Failure::new(Reason::NotFound, format!("failed to open {}: {error}", path.display()));
-    let file = std::fs::File::open(path).map_err(missing)?;
-    let found = file.metadata().map_err(missing)?;
-    if !found.is_file() {
-        return Err(Failure::new(Reason::BadJob, format!("{} is no regular file", path.display())));
-    }
-    findings.source(None, Some(found.len()));
-    let again = file.try_clone().map_err(missing)?;
-    let feed = Feed { kept: Some((file, found.len())), body: None, bytes_per_second: None };
-    let at_source: Box<dyn ReadAt + Send> = Box::new(LocalImage { file: again, size: found.len() });
-    let length = Length::Exactly(found.len());
-    Ok(Opened { feed, length, keep_below: 0, resumable: None, at_source: Some(at_source) })
-}
-
 /// Fills the target from one blob, if the disk is in it.
 async fn fill_from(
     work: &Work,
@@ -230,16 +151,18 @@ async fn fill_from(
 ) -> Result<Unpacked> {
     for stage_all in [false, true] {
         let target = Target::prepare(wish)?;
+        let promised_size = bytes.blob().and_then(|blob| blob.disk_size);
+        if let Some(size) = promised_size {
+            target.room().check(size)?;
+        }
         counters.enter(Stage::Inspecting);
         let Opened { feed, length, keep_below, resumable, at_source } =
             bytes.open(work, &target, counters, findings).await?;
         counters.begin(Stage::Fetching, length.exactly());
         let decode = Decode {
             declared: from_wire(work.source.format),
-            not_the_disk: match bytes {
-                Bytes::Remote(blob) => blob.not_the_disk.clone(),
-                Bytes::Local(_) => None,
-            },
+            not_the_disk: bytes.blob().and_then(|blob| blob.not_the_disk.clone()),
+            promised_size,
             target,
             scratch: work.scratch.clone(),
             stage_all,
@@ -249,7 +172,7 @@ async fn fill_from(
             counters: counters.clone(),
             findings: findings.clone(),
         };
-        let verifier = Verifier::new(bytes.expectations(work)?);
+        let verifier = bytes.verifier(work)?;
         let run = move |pieces: &mut _| decode.run(pieces);
         match pipeline::run(feed, length, verifier, rules.clone(), run, counters).await? {
             (_, Decoded::Disk) => return Ok(Unpacked::Disk),
@@ -262,70 +185,6 @@ async fn fill_from(
         }
     }
     Err(Failure::new(Reason::Internal, "a staged image was asked for again"))
-}
-
-/// Opens the blob behind what an earlier attempt left of it, if that is the same image and the source agrees.
-async fn open(work: &Work, blob: &Blob, target: &Target, counters: &Counters) -> Result<(Feed, u64)> {
-    let feed = |kept, body| Feed { kept, body: Some(body), bytes_per_second: work.limits.bandwidth_bytes_per_second };
-    if let Target::File(file) = target
-        && let Some(resume) = file.resume()
-        && let Some(object) = expecting(&blob.object, resume)
-        && let Ok(part) = std::fs::File::open(target.path())
-    {
-        match Body::open(object, resume.bytes, counters.clone()).await {
-            Ok(body) => {
-                tracing::info!(bytes = resume.bytes, "going on where an earlier attempt stopped");
-                return Ok((feed(Some((part, resume.bytes)), body), resume.bytes));
-            }
-            Err(failure) if failure.reason == Reason::SourceChanged => {
-                tracing::info!(%failure, "starting again");
-            }
-            Err(failure) => return Err(failure),
-        }
-    }
-    let body = Body::open(blob.object.clone(), 0, counters.clone()).await?;
-    Ok((feed(None, body), 0))
-}
-
-/// The object bound to what an earlier attempt knew of it; `None` when it is another one.
-fn expecting(object: &Object, resume: &Resume) -> Option<Object> {
-    if redacted(&object.url) != resume.url {
-        return None;
-    }
-    let mut object = object.clone();
-    match &object.identity {
-        Identity::Unknown => object.identity = Identity::Tag(resume.identity.clone()),
-        known if name_of(known, &object).as_deref() == Some(&resume.identity) => {}
-        _ => return None,
-    }
-    match object.size {
-        Some(size) if size != resume.size => return None,
-        _ => object.size = Some(resume.size),
-    }
-    Some(object)
-}
-
-/// What a later attempt needs to know these bytes again.
-fn resumable(object: &Object) -> Option<Resume> {
-    Some(Resume {
-        url: redacted(&object.url),
-        identity: name_of(&object.identity, object).filter(|_| object.resumable())?,
-        size: object.size?,
-        bytes: 0,
-    })
-}
-
-fn name_of(identity: &Identity, object: &Object) -> Option<String> {
-    match identity {
-        Identity::Addressed => Some(object.url.path().to_owned()),
-        Identity::Tag(tag) => Some(tag.clone()),
-        Identity::Unknown => None,
-    }
-}
-
-fn learn(object: &Object, findings: &Findings) {
-    let digest = findings.facts().digest;
-    findings.source(digest.or_else(|| object.identity.tag().map(str::to_owned)), object.size);
 }
 
 async fn resolve(work: &Work, findings: &Findings) -> Result<Option<Resolved>> {
@@ -365,16 +224,20 @@ async fn inspect(work: &Work, counters: &Counters, findings: &Findings) -> Resul
     let (mut hidden, mut seen) = (Hidden::default(), Sightings::default());
     for blob in blobs {
         counters.enter(Stage::Inspecting);
-        let body = Body::open(blob.object, 0, counters.clone()).await?;
-        let object = body.object().clone();
-        learn(&object, findings);
+        let body = Body::open(blob.object.clone(), 0, counters.clone()).await?;
+        let length = opening::learn(&blob, body.object(), findings).map_or(Length::Unknown, Length::Exactly);
         // The first bytes tell nothing about a digest of all.
         let rules = Rules { path: path.clone(), container, hidden: hidden.clone(), diff_id: None };
         let declared = from_wire(work.source.format);
         let found = findings.clone();
         let (unpacked, image) = pipeline::run(
-            Feed { kept: None, body: Some(body), bytes_per_second: work.limits.bandwidth_bytes_per_second },
-            object.size.map_or(Length::Unknown, Length::Exactly),
+            Feed {
+                kept: None,
+                body: Some(body),
+                rest: blob.rest(),
+                bytes_per_second: work.limits.bandwidth_bytes_per_second,
+            },
+            length,
             Verifier::new(Vec::new()),
             rules,
             move |pieces: &mut _| decode::inspect(pieces, declared, &found),

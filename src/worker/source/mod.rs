@@ -7,11 +7,13 @@ mod s3;
 mod secret;
 mod single;
 
+use std::collections::VecDeque;
+
 use async_trait::async_trait;
 use url::Url;
 use vmdisk_wire::{Source as Spec, SourceType};
 
-use crate::digest::{Digest, Expectation};
+use crate::digest::{Digest, Expectation, Verifier};
 use crate::failure::{Failure, Reason, Result};
 use crate::http::{Client, Object};
 use crate::unpack::{Container, DiffId};
@@ -40,17 +42,59 @@ pub struct Resolved {
     pub path: Option<String>,
 }
 
-/// One blob.
+/// One blob, or several that were cut from one.
 #[derive(Clone)]
 pub struct Blob {
-    /// How to read it.
+    /// How to read it, or its first part.
     pub object: Object,
-    /// What its bytes must hash to.
+    /// What its bytes must hash to, those of all parts together.
     pub expectations: Vec<Expectation>,
+    /// Its parts in order, where it is cut: registries limit the size of a blob. Empty where it is not.
+    pub parts: Vec<Part>,
     /// What its content must hash to.
     pub diff_id: Option<DiffId>,
+    /// How large the disk in it is said to be.
+    pub disk_size: Option<u64>,
     /// Why this blob may not be the one with the disk, though it may hide parts of the others.
     pub not_the_disk: Option<Failure>,
+}
+
+/// A part of a blob.
+#[derive(Clone)]
+pub struct Part {
+    /// How to read it.
+    pub object: Object,
+    /// How long it is.
+    pub size: u64,
+    /// What its bytes must hash to.
+    pub expectation: Expectation,
+}
+
+impl Blob {
+    /// A blob of one object.
+    #[must_use]
+    pub fn new(object: Object, expectations: Vec<Expectation>) -> Self {
+        Self { object, expectations, parts: Vec::new(), diff_id: None, disk_size: None, not_the_disk: None }
+    }
+
+    /// Whether it is cut into parts.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
+    /// The objects behind the first.
+    #[must_use]
+    pub fn rest(&self) -> VecDeque<Object> {
+        self.parts.iter().skip(1).map(|part| part.object.clone()).collect()
+    }
+
+    /// What checks the bytes.
+    #[must_use]
+    pub fn verifier(&self) -> Verifier {
+        let parts = self.parts.iter().map(|part| (part.size, vec![part.expectation.clone()]));
+        Verifier::new(self.expectations.clone()).of_parts(parts)
+    }
 }
 
 /// The source that a job or a command line describes; `None` for [`SourceType::Blank`].

@@ -26,7 +26,7 @@ impl SingleObject {
         // Sent as If-Match, so that a pinned attempt gets the same bytes or none.
         object.identity = spec.pinned.clone().map_or(Identity::Unknown, Identity::Tag);
         let expectations = checksum(spec)?.into_iter().collect();
-        Ok(Self { blob: Blob { object, expectations, diff_id: None, not_the_disk: None }, path: spec.path.clone() })
+        Ok(Self { blob: Blob::new(object, expectations), path: spec.path.clone() })
     }
 }
 

@@ -23,6 +23,7 @@ use stream::{Stream, peek};
 
 pub use compression::Compression;
 pub use diff_id::DiffId;
+pub(crate) use select::shown;
 pub use select::{Container, Hidden};
 pub use sightings::Sightings;
 

@@ -208,7 +208,7 @@ fn leads_out(entry: &Entry) -> bool {
 }
 
 /// A path out of an archive, made fit for a message: without control characters, and cut.
-pub(super) fn shown(path: &str) -> String {
+pub(crate) fn shown(path: &str) -> String {
     const LIMIT: usize = 100;
     let ellipsis = if path.chars().nth(LIMIT).is_some() { "…" } else { "" };
     let start: String = path.chars().take(LIMIT).collect();

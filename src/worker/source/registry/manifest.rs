@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::artifact;
 use crate::failure::{Failure, Reason, Result};
 use crate::unpack::Container;
 
@@ -16,11 +17,6 @@ pub(super) const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
 /// Configurations of container images; anything else makes an artifact.
 const IMAGE_CONFIGS: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
-
-/// Disks as KubeVirt exports them.
-const KUBEVIRT_DISK: &str = "application/vnd.kubevirt.disk.";
-const KUBEVIRT_NAME: &str = "io.kubevirt.disk.name";
-const TITLE: &str = "org.opencontainers.image.title";
 
 /// A manifest or an index: both are JSON objects, and some registries mislabel them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -39,13 +35,13 @@ pub(super) struct Manifest {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Descriptor {
     #[serde(default)]
-    media_type: String,
+    pub(super) media_type: String,
     pub(super) digest: String,
     pub(super) size: u64,
     #[serde(default)]
     platform: Option<Platform>,
     #[serde(default)]
-    annotations: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
     #[serde(default)]
     urls: Vec<String>,
 }
@@ -70,7 +66,8 @@ pub(super) enum Next<'a> {
 /// The blobs that may hold the disk.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Choice<'a> {
-    pub(super) blobs: Vec<&'a Descriptor>,
+    /// Each in its parts: one, unless it is cut.
+    pub(super) blobs: Vec<Vec<&'a Descriptor>>,
     /// What says what the layers hold, of a container image.
     pub(super) config: Option<&'a Descriptor>,
     pub(super) container: Container,
@@ -100,36 +97,20 @@ impl Manifest {
             Choice {
                 config,
                 // Whatever an upper layer holds counts more than what lies below it.
-                blobs: self.layers.iter().rev().collect(),
+                blobs: self.layers.iter().rev().map(|layer| vec![layer]).collect(),
                 container: Container::Layer,
                 path: path.map(str::to_owned),
             }
         } else {
-            artifact(&self.layers, path)?
+            artifact::choose(&self.layers, path)?
         };
-        if let Some(foreign) = choice.blobs.iter().find(|blob| !blob.urls.is_empty()) {
+        if let Some(foreign) = choice.blobs.iter().flatten().find(|blob| !blob.urls.is_empty()) {
             return Err(malformed(format!(
                 "keeps the layer {} at another server, which is not supported; push the image with all its layers",
                 foreign.digest
             )));
         }
         Ok(Next::Blobs(choice))
-    }
-}
-
-impl Descriptor {
-    fn name(&self) -> &str {
-        [KUBEVIRT_NAME, TITLE]
-            .into_iter()
-            .find_map(|key| self.annotations.get(key))
-            .map_or(self.digest.as_str(), String::as_str)
-    }
-
-    fn is_called(&self, path: &str) -> bool {
-        self.digest == path
-            || [KUBEVIRT_NAME, TITLE]
-                .into_iter()
-                .any(|key| self.annotations.get(key).is_some_and(|name| name == path.trim_start_matches('/')))
     }
 }
 
@@ -159,33 +140,6 @@ fn platform<'a>(entries: &'a [Descriptor], architecture: &str) -> Result<&'a Des
     })
 }
 
-/// The blob of an artifact that holds the disk.
-fn artifact<'a>(layers: &'a [Descriptor], path: Option<&str>) -> Result<Choice<'a>> {
-    let choose = |blob: &'a Descriptor, path: Option<&str>| Choice {
-        blobs: vec![blob],
-        config: None,
-        container: Container::Plain,
-        path: path.map(str::to_owned),
-    };
-    if let Some(path) = path
-        && let Some(named) = layers.iter().find(|layer| layer.is_called(path))
-    {
-        return Ok(choose(named, None));
-    }
-    let disks: Vec<&Descriptor> = layers.iter().filter(|layer| layer.media_type.starts_with(KUBEVIRT_DISK)).collect();
-    match (disks.as_slice(), layers) {
-        ([disk], _) => Ok(choose(disk, path)),
-        ([], [only]) => Ok(choose(only, path)),
-        _ => {
-            let names: Vec<&str> = layers.iter().map(Descriptor::name).collect();
-            Err(Failure::new(
-                Reason::NoDisk,
-                format!("the artifact holds {}; name the one that is the disk in path", names.join(", ")),
-            ))
-        }
-    }
-}
-
 /// The processor that this program runs on, as Go and therefore registries call it.
 pub(super) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
@@ -196,7 +150,7 @@ pub(super) fn architecture() -> &'static str {
     }
 }
 
-fn malformed(why: impl std::fmt::Display) -> Failure {
+pub(super) fn malformed(why: impl std::fmt::Display) -> Failure {
     Failure::new(Reason::MalformedManifest, format!("the image's manifest {why}"))
 }
 

@@ -1,9 +1,10 @@
-//! OCI registries: containerDisks, and artifacts of one blob.
+//! OCI registries: containerDisks, and artifacts whose blobs are disks.
 //!
 //! A thin reading client of its own (Distribution specification 1.1): what is fetched here is fetched by the same
 //! ranged, resuming, policy-bound reads as everything else, and every document and blob is checked against the digest
 //! that names it.
 
+mod artifact;
 mod config;
 mod credentials;
 mod manifest;
@@ -20,7 +21,7 @@ use vmdisk_wire::Source as Spec;
 use self::manifest::{Choice, Descriptor, Manifest, Next};
 use self::reference::Reference;
 use self::token::RegistryAuth;
-use super::{Blob, Resolved, Secret, Source, checksum};
+use super::{Blob, Part, Resolved, Secret, Source, checksum};
 use crate::digest::{Algorithm, Digest, Expectation, mismatch};
 use crate::failure::{Failure, Reason, Result};
 use crate::http::{Authorize, Client, Identity, Object, read_all};
@@ -101,33 +102,52 @@ impl RegistrySource {
             None => vec![None; layers],
         };
         diff_ids.reverse();
-        choice.blobs.iter().zip(diff_ids).map(|(blob, diff_id)| self.blob(blob, layers, diff_id)).collect()
+        let blob = |(parts, diff_id): (&Vec<&Descriptor>, _)| {
+            let disk_size = parts.first().and_then(|part| part.disk_size());
+            Ok(Blob { disk_size, ..self.blob(parts, layers, diff_id)? })
+        };
+        choice.blobs.iter().zip(diff_ids).map(blob).collect()
     }
 
-    /// A blob, one of `layers`. The user's checksum is that of the blob with the disk, and which one that is shows
-    /// only inside; but the manifest promises a digest too, and where the two differ, that blob is not the one.
-    fn blob(&self, descriptor: &Descriptor, layers: usize, diff_id: Option<Digest>) -> Result<Blob> {
+    /// A blob in its parts, one of `layers` blobs.
+    fn blob(&self, parts: &[&Descriptor], layers: usize, diff_id: Option<Digest>) -> Result<Blob> {
+        let parts = parts.iter().map(|part| self.part(part)).collect::<Result<Vec<_>>>()?;
+        let [Part { object, expectation, .. }, ..] = parts.as_slice() else {
+            return Err(Failure::new(Reason::Internal, "a blob without parts was chosen"));
+        };
+        let (object, expectation) = (object.clone(), expectation.clone());
+        if parts.len() > 1 {
+            let blob = Blob::new(object, self.checksum.iter().cloned().collect());
+            return Ok(Blob { parts, ..blob });
+        }
+        let diff_id = diff_id.map(|promised| DiffId { promised, layer: expectation.digest.clone() });
+        let (expectations, not_the_disk) = self.expectations(expectation, layers)?;
+        Ok(Blob { diff_id, not_the_disk, ..Blob::new(object, expectations) })
+    }
+
+    fn part(&self, descriptor: &Descriptor) -> Result<Part> {
         let digest = parse_digest(&descriptor.digest)?;
         let mut object = self.object("blobs", &digest.to_string())?;
         object.identity = Identity::Addressed;
         object.size = Some(descriptor.size);
-        let mut expectations = vec![Expectation { promised_by: "the manifest", digest: digest.clone() }];
-        let mut not_the_disk = None;
+        Ok(Part { object, size: descriptor.size, expectation: Expectation { promised_by: "the manifest", digest } })
+    }
+
+    /// What the manifest and the user expect of a blob. The user's checksum is that of the blob with the disk, and which
+    /// one that is shows only inside; but where its digest and the checksum differ, the blob is not the one.
+    fn expectations(&self, promised: Expectation, layers: usize) -> Result<(Vec<Expectation>, Option<Failure>)> {
         match &self.checksum {
-            Some(checksum) if checksum.digest.algorithm() == digest.algorithm() => {
-                not_the_disk = (checksum.digest != digest).then(|| mismatch(&digest, checksum));
+            Some(checksum) if checksum.digest.algorithm() == promised.digest.algorithm() => {
+                let other = (checksum.digest != promised.digest).then(|| mismatch(&promised.digest, checksum));
+                Ok((vec![promised], other))
             }
-            Some(checksum) if layers == 1 => expectations.push(checksum.clone()),
-            Some(_) => {
-                return Err(Failure::new(
-                    Reason::BadJob,
-                    "the checksum of an image with several layers must use the hash function of its manifest, sha256",
-                ));
-            }
-            None => {}
+            Some(checksum) if layers == 1 => Ok((vec![promised, checksum.clone()], None)),
+            Some(_) => Err(Failure::new(
+                Reason::BadJob,
+                "the checksum of an image with several layers must use the hash function of its manifest, sha256",
+            )),
+            None => Ok((vec![promised], None)),
         }
-        let diff_id = diff_id.map(|promised| DiffId { promised, layer: digest });
-        Ok(Blob { object, expectations, diff_id, not_the_disk })
     }
 }
 
