@@ -45,6 +45,8 @@ fn signatures(group: &mut Group) {
         ("7z", b"7z\xbc\xaf\x27\x1c"),
         ("rar", b"Rar!\x1a\x07"),
         ("lz4", b"\x04\x22\x4d\x18"),
+        ("apple-lz4", b"bv41"),
+        ("lzfse", b"bvx2"),
         ("lzip", b"LZIP\x01"),
         ("lzop", b"\x89LZO\0\r\n\x1a\n"),
     ] {

@@ -65,6 +65,8 @@ const SIGNATURES: &[Signature] = {
         signature("7z archive", 0, b"7z\xbc\xaf\x27\x1c", Refused(Reason::NotADisk)),
         signature("rar archive", 0, b"Rar!\x1a\x07", Refused(Reason::NotADisk)),
         signature("lz4 stream", 0, b"\x04\x22\x4d\x18", Refused(Reason::NotADisk)),
+        signature("Apple lz4 stream", 0, b"bv41", Refused(Reason::NotADisk)),
+        signature("lzfse stream", 0, b"bvx2", Refused(Reason::NotADisk)),
         signature("lzip stream", 0, b"LZIP\x01", Refused(Reason::NotADisk)),
         signature("lzop stream", 0, b"\x89LZO\0\r\n\x1a\n", Refused(Reason::NotADisk)),
         signature("Git LFS pointer", 0, b"version https://git-lfs", Refused(Reason::NotADisk)),
