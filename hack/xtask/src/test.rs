@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that must hold, in the order in which it is quickest to hear of a fault.
 
+mod qemu;
 mod suites;
 
 use std::time::{Duration, Instant};

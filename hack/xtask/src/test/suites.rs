@@ -11,6 +11,7 @@ use vmdisk_e2e::instance::Instance;
 use vmdisk_e2e::launcher;
 use vmdisk_e2e::say::say;
 
+use super::qemu;
 use crate::deploy;
 
 /// The version of cargo-deny that judges the dependencies.
@@ -38,10 +39,11 @@ pub(super) fn lints(instance: &Instance) -> Result<()> {
 
 /// Every test that needs no cluster.
 pub(super) fn unit(instance: &Instance, filter: Option<&str>) -> Result<()> {
+    let qemu = qemu::other()?;
     // The harness of the end-to-end tests has pure parts, behind the feature that also builds those tests.
     for which in [&["--workspace"][..], &["--package", "vmdisk-e2e", "--features", "cluster", "--lib"]] {
         let args: Vec<&str> = ["test", "--quiet"].into_iter().chain(which.iter().copied()).chain(filter).collect();
-        cargo(instance, &args)?;
+        cmd("cargo").dir(instance.checkout()).env(qemu::VARIABLE, &qemu).args(args).run_visibly()?;
     }
     Ok(())
 }

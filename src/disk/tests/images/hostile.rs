@@ -7,7 +7,7 @@ use vmdisk_corpus::{Class, Expected, Layer};
 use vmdisk_format::{Details, Options, Reason, Refusal, Sink, decode_at, inspect_reader};
 
 use crate::support::{
-    qemu::{Images, qemu_img, text},
+    qemu::{Images, text},
     routes::{Outcome, check},
     sample_disk,
     writer::{Cluster, Plan},
@@ -75,7 +75,7 @@ static SEEDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         if format != "vdi" {
             arguments.splice(1..1, ["-o", options]);
         }
-        qemu_img(&arguments);
+        images.qemu_img(&arguments);
         seeds.push(std::fs::read(&path).expect("readable"));
     }
     seeds
