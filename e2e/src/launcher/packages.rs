@@ -24,6 +24,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("libtool", "/usr/bin/libtoolize"),
     ("make", "/usr/bin/make"),
     ("nasm", "/usr/bin/nasm"),
+    ("python3-vmdkstream", "/usr/lib/python3/dist-packages/VMDKstream.py"),
     ("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
     ("qemu-utils", "/usr/bin/qemu-img"),
     ("skopeo", "/usr/bin/skopeo"),
