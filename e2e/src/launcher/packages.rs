@@ -1,4 +1,4 @@
-//! The Debian packages that the embedded cluster, and the worker's build of ISA-L, need on the machine.
+//! The Debian packages that the embedded cluster, the worker's build of ISA-L and the tests need on the machine.
 
 use std::path::Path;
 

@@ -221,13 +221,12 @@ fn qcow2_that_is_not_whole() {
             let data_file = format!("data_file={},data_file_raw={raw}", text(&images.path("data")));
             refused(&created(&images, "qcow2", &data_file), Reason::DataFile, &data_file);
         }
-        for format in ["aes", "luks,encrypt.iter-time=10"] {
-            let image = images.path("secret");
-            let options = format!("encrypt.key-secret=key,encrypt.format={format}");
-            let secret = ["create", "-q", "--object", "secret,id=key,data=secret", "-f", "qcow2", "-o", &options];
-            images.qemu_img(&[&secret[..], &[text(&image), "3M"]].concat());
-            refused(&read(&image), Reason::Encrypted, format);
-        }
+        // By a cipher of long ago: QEMU takes seconds to set up a newer one.
+        let secret = images.path("secret");
+        let options = "encrypt.format=aes,encrypt.key-secret=key";
+        let key = ["create", "-q", "--object", "secret,id=key,data=secret", "-f", "qcow2", "-o", options];
+        images.qemu_img(&[&key[..], &[text(&secret), "3M"]].concat());
+        refused(&read(&secret), Reason::Encrypted, options);
         let mut encrypted = created(&images, "qcow2", "");
         for method in [1, 2] {
             encrypted[35] = method;
