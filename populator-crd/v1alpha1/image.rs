@@ -153,7 +153,8 @@ pub struct VMDiskImageSpec {
     pub format: DiskFormat,
 
     /// The disk's file inside a container image or an archive, relative to its root. Default: the one file under `disk/`
-    /// (the containerDisk rules). Example: `disk/fedora.qcow2`.
+    /// (the containerDisk rules). Example: `disk/fedora.qcow2`. In an artifact of several files: the title, disk name or
+    /// digest of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     #[x_kube(validation = rules::relative_path())]
