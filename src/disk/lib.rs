@@ -26,9 +26,10 @@
 //! [`Options::map_limit`] bounds it. [`Options::orphan_window`] bounds the data that came before its L2 table. What
 //! goes beyond either bound is decoded from the staged rest of the image, one L2 table at a time.
 //!
-//! The tables of vdi, vhd, vhdx and vmdk are read in parts of 64 KiB; an entry of 24 bytes is kept for each run of
-//! blocks whose data is still to come, or for each block where a block is more than its data: 12 MiB for each TiB of vhd,
-//! 384 MiB for each TiB of compressed grains, by which [`Options::map_limit`] comes at 85 GiB of data. A vmdk with its
+//! The tables of vdi, vhd, vhdx and vmdk are read in parts of 64 KiB. An entry is kept for each run of blocks whose data
+//! is still to come, or for each block where a block is more than its data, as a compressed grain is. It takes one byte
+//! where the image was written in the order of the disk, a few where that leaves blocks out, and 24 where it was not: 16
+//! MiB for each TiB of grains in order, 384 MiB at worst, and 12 MiB for each TiB of vhd at worst. A vmdk with its
 //! directory at the end needs 40 bytes for each of its grain tables.
 
 mod aligner;

@@ -2,11 +2,14 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use super::Extent;
+use super::{Extent, sequence::Sequence};
 
 /// The extents ahead, by their place in the image.
 #[derive(Debug)]
 pub(crate) struct Map {
+    /// Those that were added in their order.
+    in_order: Sequence,
+    /// The others.
     ahead: BinaryHeap<Reverse<Extent>>,
     /// The last one that was added, which the next may continue.
     last: Option<Extent>,
@@ -16,7 +19,7 @@ pub(crate) struct Map {
 impl Map {
     /// `merges`: extents that follow each other on both sides become one.
     pub(crate) fn new(merges: bool) -> Self {
-        Self { ahead: BinaryHeap::new(), last: None, merges }
+        Self { in_order: Sequence::default(), ahead: BinaryHeap::new(), last: None, merges }
     }
 
     /// Adds an extent, unless it is empty.
@@ -35,24 +38,33 @@ impl Map {
     }
 
     fn settle(&mut self) {
-        self.ahead.extend(self.last.take().map(Reverse));
+        if let Some(last) = self.last.take()
+            && !self.in_order.push(last)
+        {
+            self.ahead.push(Reverse(last));
+        }
     }
 
     /// What they take in memory.
     pub(super) fn bytes(&self) -> usize {
-        self.ahead.capacity() * size_of::<Extent>()
+        self.ahead.capacity() * size_of::<Extent>() + self.in_order.bytes()
     }
 
     /// The first one in the image.
     pub(super) fn first(&mut self) -> Option<Extent> {
         self.settle();
-        self.ahead.peek().map(|first| first.0)
+        let first = self.ahead.peek().map(|first| first.0);
+        first.into_iter().chain(self.in_order.first()).min()
     }
 
     /// Takes the first one in the image.
     pub(crate) fn pop(&mut self) -> Option<Extent> {
-        self.settle();
-        let first = self.ahead.pop().map(|first| first.0);
+        let first = self.first();
+        if first == self.in_order.first() {
+            self.in_order.pop();
+            return first;
+        }
+        self.ahead.pop();
         // A burst of random tables should not hold its memory to the end.
         if self.ahead.is_empty() && self.ahead.capacity() > 1 << 16 {
             self.ahead.shrink_to_fit();

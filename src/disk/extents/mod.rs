@@ -5,6 +5,7 @@
 //!   Tables::next ── which part ──▶  stream.rs   collects it when it comes, or
 //!                                   rest.rs     reads it
 //!   Tables::read ── extents ─────▶  map.rs      keeps them by their place in the image
+//!                                   sequence.rs those that are in order, in a byte each
 //!                                   placer.rs   takes their bytes and delivers them
 //!                                   orphans.rs  bytes that came before a table said what they are
 //! ```
@@ -16,6 +17,7 @@ mod map;
 mod orphans;
 mod placer;
 mod rest;
+mod sequence;
 mod stream;
 
 use std::{fmt, ops::Range};

@@ -22,8 +22,8 @@ pub(super) struct Foresight {
 }
 
 impl Foresight {
-    /// Reads the L1 table of `header`, if that is `wanted`, and the L2 tables from cluster `next` on. `places` are those
-    /// of the L2 tables where the L1 table is known. `None` when they are more than `limit` bytes.
+    /// Reads the L1 table at `l1`, unless it is known already, and the L2 tables from cluster `next` on, whose `places`
+    /// count where it is. `None` when the L2 tables are more than `limit` bytes.
     pub(super) fn read(
         header: &Header,
         l1: Option<Range<u64>>,

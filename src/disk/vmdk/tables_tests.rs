@@ -1,4 +1,5 @@
 use super::*;
+use crate::{Options, decoder::Decode, extents::ExtentStream, testing::Disk};
 
 const GRAIN: u64 = 65536;
 
@@ -39,6 +40,27 @@ fn tables_are_read_in_the_order_of_the_image() {
     assert_eq!(map.pop(), Some(Extent { image: 200 * 512, disk: 1024 * GRAIN, length: GRAIN }));
     assert_eq!(map.pop(), Some(Extent { image: 456 * 512, disk: 1025 * GRAIN, length: 512 }));
     assert_eq!(map.pop(), None);
+}
+
+#[test]
+fn the_tables_of_a_full_tebibyte_in_order_are_no_reason_to_stage_it() {
+    let tables = (1_u32 << 24) / 512;
+    let overhead = (1024 + u64::from(tables) * (ENTRY + 2048)).next_multiple_of(65536);
+    let header = VmdkHeader { subformat: VmdkSubformat::StreamOptimized, capacity: 1 << 40, overhead, ..header() };
+    let sectors = |first: u32, step: u32, count: u32| -> Vec<u8> {
+        (0..count).flat_map(|index| (first + index * step).to_le_bytes()).collect()
+    };
+    let mut stream = ExtentStream::new(GrainTables::new(header), &Options::default());
+    let mut sink = Disk::default();
+    let first_table = (1024 + tables * 4) / 512;
+    stream.push(&[0; 1024], &mut sink).expect("a header and a descriptor");
+    stream.push(&sectors(first_table, 4, tables), &mut sink).expect("a directory");
+    let first_grain = u32::try_from(overhead / SECTOR).expect("fits");
+    for table in 0..tables {
+        // Grains that have been compressed to a little less, and now and then much less.
+        let step = if table % 3 == 0 { 30 } else { 120 };
+        stream.push(&sectors(first_grain + table * 512 * 120, step, 512), &mut sink).expect("a table");
+    }
 }
 
 #[test]
