@@ -20,7 +20,7 @@ use crate::room::human;
 use crate::sink::{self, DeviceTarget, FileTarget, Target, Wish};
 use crate::source::{self, Resolved, Secret};
 use crate::staging::Scratch;
-use crate::unpack::{Container, Hidden, Length, Rules, Sightings, Unpacked};
+use crate::unpack::{Container, Hidden, Length, Rules, Sightings, Unpacked, check_path};
 
 /// One piece of work and everything that it may use.
 #[derive(Debug, Clone)]
@@ -83,6 +83,7 @@ impl Work {
 ///
 /// Every [`Failure`] there is.
 pub async fn run(work: &Work, counters: &Counters, findings: &Findings) -> Result<String> {
+    work.source.path.as_deref().map_or(Ok(()), check_path)?;
     match work.operation {
         Operation::Fill => fill(work, counters, findings).await,
         Operation::Inspect => inspect(work, counters, findings).await,

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use vmdisk_wire::{ExitClass, Format};
 
+use crate::jobs::job;
 use crate::server::Server;
 use crate::support::{Bench, assert_disk, run};
 
@@ -63,6 +64,33 @@ fn among_several_files_the_user_chooses() {
 }
 
 #[test]
+fn a_path_that_names_no_file_is_a_mistake_in_the_job() {
+    let (bench, server) = (Bench::new(), Server::start());
+    bench.raw("one.raw", SIZE);
+    let url = server.serve("/a", tar(&bench, &[], &["one.raw"]));
+    for path in ["..", "/", ".", "", "a/../one.raw"] {
+        let named = format!("path is {path:?}, which names no file");
+        bench.fetch(&url, &["--path", path]).failed(ExitClass::BadJob, "BadJob", &named);
+        let output = bench.output();
+        let arguments = ["convert", "one.raw", "--json", "--path", path, "--output", output.to_str().unwrap()];
+        bench.run(&arguments, &[]).failed(ExitClass::BadJob, "BadJob", &named);
+        bench.run(&["inspect", "--json", "--url", &url, "--path", path], &[]).failed(
+            ExitClass::BadJob,
+            "BadJob",
+            &named,
+        );
+        let mut job = job(&bench, &server, "/a");
+        job.source.path = Some(path.into());
+        bench.job(&job).failed(ExitClass::BadJob, "BadJob", &named);
+    }
+    assert!(!output_exists(&bench), "nothing is written");
+}
+
+fn output_exists(bench: &Bench) -> bool {
+    Path::new(&bench.output()).exists()
+}
+
+#[test]
 fn links_and_archives_in_archives_are_refused() {
     let (bench, server) = (Bench::new(), Server::start());
     bench.raw("raw", SIZE);
@@ -79,7 +107,7 @@ fn links_and_archives_in_archives_are_refused() {
     std::fs::write(bench.path("inner.tar"), tar(&bench, &[], &["raw"])).unwrap();
     let url = server.serve("/a", tar(&bench, &[], &["inner.tar"]));
     bench.fetch(&url, &[]).failed(ExitClass::Malformed, "UnsupportedImage", "archive in an archive");
-    assert!(!Path::new(&bench.output()).exists());
+    assert!(!output_exists(&bench));
 }
 
 #[test]

@@ -24,7 +24,7 @@ use stream::{Stream, peek};
 pub use compression::Compression;
 pub use diff_id::DiffId;
 pub(crate) use select::shown;
-pub use select::{Container, Hidden};
+pub use select::{Container, Hidden, check_path};
 pub use sightings::Sightings;
 
 /// An image in an archive in a compressed layer is three deep; more is a bomb or a mistake.
@@ -189,7 +189,7 @@ impl Unpacker<'_> {
 
     fn archive(&mut self, reader: Box<dyn Stream + '_>, depth: usize) -> Result<Unpacked, StageError> {
         let rules = self.rules;
-        let mut selector = select::Selector::new(rules.path.as_deref(), rules.container, &rules.hidden);
+        let mut selector = select::Selector::new(rules.path.as_deref(), rules.container, &rules.hidden)?;
         let mut archive = tar::Archive::new(reader);
         let mut found = false;
         while let Some(entry) = archive.next()? {

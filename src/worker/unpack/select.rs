@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::sightings::Sightings;
 use super::tar::{Entry, Kind};
 use super::{StageError, refused};
-use crate::failure::Reason;
+use crate::failure::{Failure, Reason};
 
 /// The directory of a containerDisk.
 const DISK_DIRECTORY: &str = "disk";
@@ -17,11 +17,12 @@ const DISK_DIRECTORY: &str = "disk";
 const MAX_WHITEOUTS: usize = 10_000;
 
 /// What an archive is part of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Container {
     /// One layer of a container image.
     Layer,
     /// An archive by itself.
+    #[default]
     Plain,
 }
 
@@ -55,16 +56,19 @@ pub(super) enum Verdict {
 
 impl<'a> Selector<'a> {
     /// A selector for an archive below the layers that hide `above`; `wanted` is the path that the user names.
-    #[must_use]
-    pub(super) fn new(wanted: Option<&str>, container: Container, above: &'a Hidden) -> Self {
-        Self {
-            wanted: wanted.and_then(canonical),
+    ///
+    /// # Errors
+    ///
+    /// As those of [`check_path`].
+    pub(super) fn new(wanted: Option<&str>, container: Container, above: &'a Hidden) -> Result<Self, Failure> {
+        Ok(Self {
+            wanted: wanted.map(wanted_path).transpose()?,
             container,
             above,
             here: Hidden::default(),
             chosen: None,
             seen: Sightings::default(),
-        }
+        })
     }
 
     /// Judges the next entry.
@@ -193,6 +197,28 @@ impl Hidden {
 
 fn is_at_or_below(path: &str, directory: &str) -> bool {
     directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Refuses a path that the user names and no file can have.
+///
+/// # Errors
+///
+/// [`Reason::BadJob`] when it is empty, the root, or leads upwards.
+pub fn check_path(path: &str) -> Result<(), Failure> {
+    wanted_path(path).map(|_| ())
+}
+
+fn wanted_path(path: &str) -> Result<String, Failure> {
+    canonical(path).ok_or_else(|| {
+        Failure::new(
+            Reason::BadJob,
+            format!(
+                "path is \"{}\", which names no file; name the disk image in the container image or archive, such as \
+                 disk/disk.img, or leave path out",
+                shown(path)
+            ),
+        )
+    })
 }
 
 /// The path without leading and doubled slashes and dots; `None` for one that climbs, or names the root.
