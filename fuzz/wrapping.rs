@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use vmdisk_corpus::Target;
 use vmdisk_worker::channel::{ChunkReader, Waits, channel};
-use vmdisk_worker::unpack::{Compression, Container, Hidden, Length, Piece, Rules, Unpacked, unpack};
+use vmdisk_worker::unpack::{Compression, Length, Piece, Rules, Unpacked, unpack};
 
 use crate::PATIENCE;
 
@@ -34,7 +34,7 @@ fn feed(blob: &[u8], size: usize) -> Option<(Vec<u8>, Result<Unpacked, String>)>
     let waits = Waits::default();
     let (sender, receiver) = channel(&waits, &waits);
     let (to_decode, pieces) = channel(&waits, &waits);
-    let rules = &Rules { path: None, container: Container::Plain, hidden: Hidden::default(), diff_id: None };
+    let rules = &Rules::default();
     let length = Length::Exactly(blob.len() as u64);
     std::thread::scope(move |scope| {
         // Gone when this thread has had enough, so that the others notice.

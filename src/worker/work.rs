@@ -20,7 +20,7 @@ use crate::room::human;
 use crate::sink::{self, DeviceTarget, FileTarget, Target, Wish};
 use crate::source::{self, Resolved, Secret};
 use crate::staging::Scratch;
-use crate::unpack::{Container, Hidden, Length, Rules, Sightings, Unpacked, check_path};
+use crate::unpack::{Hidden, Length, Rules, Sightings, Unpacked, check_path};
 
 /// One piece of work and everything that it may use.
 #[derive(Debug, Clone)]
@@ -111,12 +111,7 @@ async fn fill(work: &Work, counters: &Counters, findings: &Findings) -> Result<S
         Ok(format!("the disk{size} is at {}", wish.path.display()))
     };
     if let Some(path) = &work.local {
-        let rules = Rules {
-            path: work.source.path.clone(),
-            container: Container::Plain,
-            hidden: Hidden::default(),
-            diff_id: None,
-        };
+        let rules = Rules { path: work.source.path.clone(), ..Rules::default() };
         return match fill_from(work, wish, &Bytes::Local(path), &rules, counters, findings).await? {
             Unpacked::Disk => done(),
             Unpacked::Nothing(_, seen) => Err(no_disk(work, 1, &seen)),
@@ -129,7 +124,8 @@ async fn fill(work: &Work, counters: &Counters, findings: &Findings) -> Result<S
     let count = blobs.len();
     let (mut hidden, mut seen) = (Hidden::default(), Sightings::default());
     for blob in blobs {
-        let rules = Rules { path: path.clone(), container, hidden: hidden.clone(), diff_id: blob.diff_id.clone() };
+        let diff_id = blob.diff_id.clone();
+        let rules = Rules { path: path.clone(), container, hidden: hidden.clone(), diff_id, room: None };
         match fill_from(work, wish, &Bytes::Remote(&blob), &rules, counters, findings).await? {
             Unpacked::Disk => return done(),
             Unpacked::Nothing(below, here) => {
@@ -156,6 +152,7 @@ async fn fill_from(
         if let Some(size) = promised_size {
             target.room().check(size)?;
         }
+        let room = target.room().bytes;
         counters.enter(Stage::Inspecting);
         let Opened { feed, length, keep_below, resumable, at_source } =
             bytes.open(work, &target, counters, findings).await?;
@@ -174,8 +171,9 @@ async fn fill_from(
             findings: findings.clone(),
         };
         let verifier = bytes.verifier(work)?;
+        let rules = Rules { room: Some(room), ..rules.clone() };
         let run = move |pieces: &mut _| decode.run(pieces);
-        match pipeline::run(feed, length, verifier, rules.clone(), run, counters).await? {
+        match pipeline::run(feed, length, verifier, rules, run, counters).await? {
             (_, Decoded::Disk) => return Ok(Unpacked::Disk),
             (Some(unpacked), Decoded::Nothing) => return Ok(unpacked),
             (None, Decoded::Nothing) => break,
@@ -228,7 +226,7 @@ async fn inspect(work: &Work, counters: &Counters, findings: &Findings) -> Resul
         let body = Body::open(blob.object.clone(), 0, counters.clone()).await?;
         let length = opening::learn(&blob, body.object(), findings).map_or(Length::Unknown, Length::Exactly);
         // The first bytes tell nothing about a digest of all.
-        let rules = Rules { path: path.clone(), container, hidden: hidden.clone(), diff_id: None };
+        let rules = Rules { path: path.clone(), container, hidden: hidden.clone(), ..Rules::default() };
         let declared = from_wire(work.source.format);
         let found = findings.clone();
         let (unpacked, image) = pipeline::run(

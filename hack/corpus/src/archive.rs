@@ -5,7 +5,9 @@ use crate::{
     bytes::{noise, put, text},
     case::{Case, Layer},
     group::Group,
-    pack::{gzip, zstd, zstd_header, zstd_window, zstd_zeros},
+    pack::{
+        bzip2, bzip2_zeros, gzip, gzip_zeros, xz, xz_zeros, zstd, zstd_and_zeros, zstd_header, zstd_window, zstd_zeros,
+    },
     qcow2,
     tar::{self, archive, extended, header, kind, link, member, record},
 };
@@ -27,6 +29,7 @@ pub(crate) fn cases() -> Vec<Case> {
     sizes(&mut group);
     extensions(&mut group);
     sparse(&mut group);
+    beside(&mut group);
     damage(&mut group);
     group.finish()
 }
@@ -259,6 +262,42 @@ fn old_gnu(map: &[(u64, u64); 2], size: u64, data: &[u8]) -> Vec<u8> {
     put(&mut member, 483, format!("{size:011o}\0").as_bytes());
     tar::seal(&mut member);
     member
+}
+
+/// What lies beside the disk is read, but not for ever.
+fn beside(group: &mut Group) {
+    const MUCH: u64 = 64 << 30;
+    // A name that cannot be the disk's.
+    let before = || {
+        let mut header = header("._notes.txt", kind::FILE, 0);
+        put(&mut header, tar::SIZE, b"\x80\0\0\0\0\0\0\x10\0\0\0\0");
+        tar::seal(&mut header);
+        header
+    };
+    let first = move || [member(NAME, kind::FILE, &disk()), before()].concat();
+    let named = "notes.txt, which is not the disk,";
+    group.refused("bomb-before-the-disk", named, move |image| *image = zstd_and_zeros(&before(), MUCH));
+    group.refused("bomb-behind-the-disk", named, move |image| *image = zstd_and_zeros(&first(), MUCH));
+    group.refused("bomb-in-gzip", named, move |image| {
+        *image = [gzip(&first()), gzip_zeros(1 << 20).repeat(1024)].concat();
+    });
+    group.refused("bomb-in-xz", named, move |image| {
+        *image = [xz(&first()), xz_zeros(1 << 20).repeat(1024)].concat();
+    });
+    group.refused("bomb-in-bzip2-in-gzip", named, move |image| {
+        *image = gzip(&[bzip2(&first()), bzip2_zeros(16 << 20).repeat(64)].concat());
+    });
+    group.refused("bomb-behind-the-end", "what follows the last file", |image| {
+        *image = zstd_and_zeros(&base(), MUCH);
+    });
+    group.refused("bomb-of-many-members", "beside the disk", |image| {
+        let many = member("._notes.txt", kind::FILE, b"").repeat(2048);
+        *image = [zstd(&member(NAME, kind::FILE, &disk())), zstd(&many).repeat(80)].concat();
+    });
+    group.valid("as-much-again-as-any-disk", "a file that is mostly a hole", move |image| {
+        let other = header("._notes.txt", kind::FILE, ROOM - (8 << 20));
+        *image = zstd_and_zeros(&[member(NAME, kind::FILE, &disk()), other].concat(), ROOM - (4 << 20));
+    });
 }
 
 fn damage(group: &mut Group) {

@@ -6,7 +6,8 @@ use crate::{
     case::{Case, Layer},
     group::Group,
     pack::{
-        bzip2, bzip2_zeros, gzip, gzip_zeros, xz, xz_zeros, zstd, zstd_block, zstd_header, zstd_window, zstd_zeros,
+        bzip2, bzip2_zeros, gzip, gzip_zeros, xz, xz_zeros, zstd, zstd_and_zeros, zstd_block, zstd_header, zstd_window,
+        zstd_zeros,
     },
     qcow2,
 };
@@ -26,6 +27,7 @@ pub(crate) fn cases() -> Vec<Case> {
         (group("zstd", || zstd(&qcow2::image())), zstd_cases),
         (group("xz", || xz(&qcow2::image())), xz_cases),
         (group("bzip2", || bzip2(&qcow2::image())), bzip2_cases),
+        (group("padding", || zstd(&gzip(&qcow2::image()))), padding),
         (group("wrapped", || bzip2(&xz(&zstd(&gzip(&qcow2::image()))))), wrapped),
     ] {
         fill(&mut group);
@@ -170,6 +172,29 @@ fn bzip2_cases(group: &mut Group) {
     group.refused("randomised-block-without-data", "bzip2", |stream| stream.truncate(14));
     group.too_large("bomb", TOO_LARGE, |stream| *stream = bzip2_zeros(BOMB));
     group.too_large("bomb-in-gzip", TOO_LARGE, |stream| *stream = gzip(&bzip2_zeros(BOMB)));
+}
+
+/// What a format puts up with behind its end or between its parts is not read for ever.
+fn padding(group: &mut Group) {
+    for (name, inner) in [
+        ("behind-an-image", qcow2::image()),
+        ("behind-gzip", gzip(&qcow2::image())),
+        ("behind-xz", xz(&qcow2::image())),
+        // A skippable frame of 4 GiB, more than is there.
+        ("in-a-frame-that-is-skipped", [&zstd(&qcow2::image())[..], b"\x50\x2a\x4d\x18\xff\xff\xff\xff"].concat()),
+    ] {
+        group.refused(&format!("endless-{name}"), "beside the disk", move |stream| {
+            *stream = zstd_and_zeros(&inner, LARGE_BOMB);
+        });
+    }
+    for (name, inner) in [("an-image", qcow2::image()), ("gzip", gzip(&qcow2::image()))] {
+        group.valid(&format!("behind-{name}"), "as much as any disk", move |stream| {
+            *stream = zstd_and_zeros(&inner, ROOM - (8 << 20));
+        });
+    }
+    group.refused("members-of-nothing", "beside the disk", |stream| {
+        *stream = zstd(&gzip(&[]).repeat((80 << 20) / 20));
+    });
 }
 
 /// Compressed more than once.

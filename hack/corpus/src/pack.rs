@@ -18,7 +18,7 @@ pub(crate) fn gzip(data: &[u8]) -> Vec<u8> {
 
 /// A gzip member of so many zeros, without having them in memory.
 pub(crate) fn gzip_zeros(length: u64) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Compression::fast());
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Compression::best());
     std::io::copy(&mut std::io::repeat(0).take(length), &mut encoder).expect("in memory");
     encoder.finish().expect("in memory")
 }
@@ -55,6 +55,13 @@ pub(crate) fn zstd_zeros(length: u64) -> Vec<u8> {
     const BLOCK: u32 = 128 << 10;
     let count = length / u64::from(BLOCK);
     (1..=count).flat_map(|block| zstd_block(1, block == count, BLOCK, &[0])).collect()
+}
+
+/// A zstd frame that holds `data`, then so many zeros.
+pub(crate) fn zstd_and_zeros(data: &[u8], zeros: u64) -> Vec<u8> {
+    let (head, blocks) = (zstd_header(0, &[zstd_window(17)]), data.chunks(128 << 10));
+    let raw = blocks.flat_map(|block| zstd_block(0, false, u32::try_from(block.len()).expect("128 KiB"), block));
+    head.into_iter().chain(raw).chain(zstd_zeros(zeros)).collect()
 }
 
 /// An xz stream with one block.

@@ -86,6 +86,23 @@ fn a_path_that_names_no_file_is_a_mistake_in_the_job() {
     assert!(!output_exists(&bench), "nothing is written");
 }
 
+#[test]
+fn what_lies_beside_the_disk_has_a_bound_that_grows_with_it() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = bench.raw("disk.raw", SIZE);
+    // Another disk of the machine, empty so far.
+    std::fs::File::create(bench.path("data.raw")).unwrap().set_len(200 << 20).unwrap();
+    let archive = zstd::encode_all(&tar(&bench, &[], &["data.raw", "disk.raw"])[..], 1).unwrap();
+    let url = server.serve("/a", archive);
+    let refused = "data.raw, which is not the disk, unpacks to more than";
+    let small = ["--path", "disk.raw", "--size", "100Mi"];
+    bench.fetch(&url, &small).failed(ExitClass::Malformed, "UnsupportedImage", refused);
+    assert!(!output_exists(&bench), "nothing is written");
+    bench.fetch(&url, &["--path", "disk.raw", "--size", "300Mi"]).done();
+    assert_disk(&bench.output(), &disk);
+    bench.run(&["inspect", "--json", "--url", &url, "--path", "disk.raw"], &[]).done();
+}
+
 fn output_exists(bench: &Bench) -> bool {
     Path::new(&bench.output()).exists()
 }

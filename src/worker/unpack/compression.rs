@@ -94,4 +94,4 @@ impl Compression {
 
 #[cfg(test)]
 #[path = "compression_tests.rs"]
-mod tests;
+pub(super) mod tests;

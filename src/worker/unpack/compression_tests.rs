@@ -2,7 +2,7 @@ use std::io::{Read, Write};
 
 use super::*;
 
-fn compress(compression: Compression, data: &[u8]) -> Vec<u8> {
+pub(in crate::unpack) fn compress(compression: Compression, data: &[u8]) -> Vec<u8> {
     match compression {
         Compression::Gzip => {
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -14,7 +14,12 @@ fn compress(compression: Compression, data: &[u8]) -> Vec<u8> {
             encoder.write_all(data).unwrap();
             encoder.finish().unwrap()
         }
-        Compression::Zstd => ::zstd::encode_all(data, 1).unwrap(),
+        Compression::Zstd => {
+            let mut encoder = ::zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.include_checksum(true).unwrap();
+            encoder.write_all(data).unwrap();
+            encoder.finish().unwrap()
+        }
         Compression::Bzip2 => {
             let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
             encoder.write_all(data).unwrap();
@@ -29,7 +34,8 @@ fn decompress(compression: Compression, stream: &[u8]) -> std::io::Result<Vec<u8
     Ok(plain)
 }
 
-const ALL: [Compression; 4] = [Compression::Gzip, Compression::Xz, Compression::Zstd, Compression::Bzip2];
+pub(in crate::unpack) const ALL: [Compression; 4] =
+    [Compression::Gzip, Compression::Xz, Compression::Zstd, Compression::Bzip2];
 
 #[test]
 fn every_part_of_a_stream_is_read_and_a_cut_is_noticed() {

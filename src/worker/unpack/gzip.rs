@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read};
 
 use vmdisk_gunzip::Member;
 
-use super::stream::damaged;
+use super::stream::{damaged, zeros};
 
 /// The content of a gzip file.
 pub(super) struct GzipReader<R> {
@@ -40,7 +40,7 @@ impl<R: BufRead> Read for GzipReader<R> {
                 (Place::Between | Place::Padding, None) => return Ok(0),
                 (Place::Between | Place::Padding, Some(0)) => {
                     self.place = Place::Padding;
-                    let zeros = input.iter().take_while(|byte| **byte == 0).count();
+                    let zeros = zeros(input);
                     self.compressed.consume(zeros);
                     continue;
                 }

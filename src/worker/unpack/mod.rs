@@ -1,5 +1,6 @@
 //! From the bytes of a blob to the bytes of the disk image in it: decompress, find the file, decompress again.
 
+mod budget;
 mod bzip2;
 mod compression;
 mod diff_id;
@@ -10,16 +11,20 @@ mod sightings;
 mod sparse;
 mod stream;
 mod tar;
+mod wrapping;
 mod xz;
 mod zstd;
 
 use std::io;
+use std::rc::Rc;
 
 use crate::channel::{Batch, ChunkReader, NeighbourGone, Sender, is_neighbour_gone};
 use crate::failure::{Failure, Reason};
 
+use budget::Budget;
 use diff_id::Hashing;
 use stream::{Stream, peek};
+use wrapping::{Fetched, Wrapping};
 
 pub use compression::Compression;
 pub use diff_id::DiffId;
@@ -29,6 +34,9 @@ pub use sightings::Sightings;
 
 /// An image in an archive in a compressed layer is three deep; more is a bomb or a mistake.
 const MAX_DEPTH: usize = 5;
+
+/// How large the disk may be where nobody says.
+const UNKNOWN_ROOM: u64 = 16 << 30;
 
 /// GNU tar pads to 20 blocks.
 const MAX_EMPTY_ARCHIVE: usize = 20 * tar::BLOCK;
@@ -45,12 +53,12 @@ pub enum StageError {
 }
 
 impl From<io::Error> for StageError {
-    /// Errors of readers: what is not a neighbour's end is the fault of the compressed stream.
+    /// Errors of readers: what is neither a neighbour's end nor says itself what failed is the fault of the stream.
     fn from(error: io::Error) -> Self {
         if is_neighbour_gone(&error) {
             return Self::Neighbour(NeighbourGone);
         }
-        malformed("stream", &error.to_string())
+        error.downcast().map_or_else(|error| malformed("stream", &error.to_string()), Self::Failed)
     }
 }
 
@@ -96,7 +104,7 @@ impl Length {
 }
 
 /// What to look for in a blob.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Rules {
     /// The path that the user names.
     pub path: Option<String>,
@@ -106,6 +114,8 @@ pub struct Rules {
     pub hidden: Hidden,
     /// What the blob's content must hash to.
     pub diff_id: Option<DiffId>,
+    /// The size of the disk at most, where it is known: it bounds what may lie beside the disk.
+    pub room: Option<u64>,
 }
 
 /// What a blob held.
@@ -128,8 +138,9 @@ pub fn unpack(
     rules: &Rules,
     sender: Sender<Piece>,
 ) -> Result<Unpacked, StageError> {
-    let mut unpacker = Unpacker { rules, sender, hashing: None };
-    let found = unpacker.descend(Box::new(&mut blob), length, 0)?;
+    let budget = Budget::new(rules.room.unwrap_or(UNKNOWN_ROOM));
+    let mut unpacker = Unpacker { rules, sender, budget: Rc::clone(&budget), hashing: None };
+    let found = unpacker.descend(Box::new(Fetched { blob: &mut blob, budget }), length, 0)?;
     // What a format leaves behind its end still counts for the digest.
     blob.drain()?;
     if let Some(hashing) = unpacker.hashing.take() {
@@ -142,25 +153,18 @@ pub fn unpack(
 struct Unpacker<'a> {
     rules: &'a Rules,
     sender: Sender<Piece>,
+    budget: Rc<Budget>,
     /// The content's digest in the making, where one is promised.
     hashing: Option<Hashing>,
 }
 
 impl Unpacker<'_> {
     fn descend(&mut self, reader: Box<dyn Stream + '_>, length: Length, depth: usize) -> Result<Unpacked, StageError> {
-        if depth > MAX_DEPTH {
-            return Err(refused(
-                Reason::UnsupportedImage,
-                format!("the image is wrapped more than {MAX_DEPTH} times; unpack it and upload it again"),
-            ));
-        }
         let (prefix, reader) = peek(reader, tar::BLOCK)?;
         if let Some(compression) = Compression::detect(&prefix) {
-            compression.check(&prefix).map_err(|what| malformed(&format!("{} stream", compression.name()), what))?;
-            let length = content_length(compression, &prefix);
-            let content = compression.reader(reader)?;
+            let content = self.content(compression, &prefix, reader, depth)?;
             let content = if depth == 0 { self.hashed(content)? } else { content };
-            return self.descend(content, length, depth + 1).map_err(|error| name(error, compression.name()));
+            return self.descend(content, content_length(compression, &prefix), depth + 1);
         }
         if let Some(diff_id) = self.rules.diff_id.as_ref().filter(|_| depth == 0) {
             diff_id.check_plain()?;
@@ -187,17 +191,40 @@ impl Unpacker<'_> {
         Ok(content)
     }
 
+    /// What is in a compressed stream around which there are `depth` others.
+    fn content<'s>(
+        &self,
+        compression: Compression,
+        prefix: &[u8],
+        compressed: Box<dyn Stream + 's>,
+        depth: usize,
+    ) -> Result<Box<dyn Stream + 's>, StageError> {
+        if depth >= MAX_DEPTH {
+            return Err(refused(
+                Reason::UnsupportedImage,
+                format!("the image is wrapped more than {MAX_DEPTH} times; unpack it and upload it again"),
+            ));
+        }
+        compression.check(prefix).map_err(|what| malformed(&format!("{} stream", compression.name()), what))?;
+        Ok(Box::new(Wrapping::new(compression, compressed, &self.budget)?))
+    }
+
     fn archive(&mut self, reader: Box<dyn Stream + '_>, depth: usize) -> Result<Unpacked, StageError> {
         let rules = self.rules;
         let mut selector = select::Selector::new(rules.path.as_deref(), rules.container, &rules.hidden)?;
         let mut archive = tar::Archive::new(reader);
         let mut found = false;
         while let Some(entry) = archive.next()? {
+            let path = select::shown(&entry.path);
             if selector.judge(&entry)? == select::Verdict::Take {
                 found = true;
+                self.budget.enter(path);
                 self.file(Box::new(archive.content()), entry.size, depth)?;
+            } else {
+                self.budget.enter(format!("{path}, which is not the disk,"));
             }
         }
+        self.budget.enter("what follows the last file of the archive".into());
         archive.drain()?;
         if found {
             return Ok(Unpacked::Disk);
@@ -231,15 +258,8 @@ impl Unpacker<'_> {
                 self.image(whole, Beginning { length, unwrapped: false })?;
                 break;
             };
-            if level >= MAX_DEPTH {
-                return Err(refused(
-                    Reason::UnsupportedImage,
-                    format!("the image is wrapped more than {MAX_DEPTH} times; unpack it and upload it again"),
-                ));
-            }
-            compression.check(&prefix).map_err(|what| malformed(&format!("{} stream", compression.name()), what))?;
             length = content_length(compression, &prefix);
-            reader = compression.reader(whole)?;
+            reader = self.content(compression, &prefix, whole, level)?;
         }
         Ok(())
     }
@@ -251,7 +271,9 @@ impl Unpacker<'_> {
             if batch.is_empty() {
                 return Ok(Unpacked::Disk);
             }
+            let sent = stream::length(&batch);
             self.sender.send(Piece::Data(batch))?;
+            self.budget.deliver(sent);
         }
     }
 }
@@ -267,18 +289,12 @@ fn refused(reason: Reason, message: String) -> StageError {
 
 /// A stream that is not what it should be.
 fn malformed(what: &str, detail: &str) -> StageError {
-    refused(Reason::MalformedArchive, format!("the {what} is damaged: {detail}; check the image and upload it again"))
+    StageError::Failed(damaged(what, detail))
 }
 
-/// Names the compression in the message of a damaged stream.
-fn name(error: StageError, compression: &str) -> StageError {
-    match error {
-        StageError::Failed(mut failure) if failure.reason == Reason::MalformedArchive => {
-            failure.message = failure.message.replacen("the stream is", &format!("the {compression} stream is"), 1);
-            StageError::Failed(failure)
-        }
-        other => other,
-    }
+fn damaged(what: &str, detail: &str) -> Failure {
+    let message = format!("the {what} is damaged: {detail}; check the image and upload it again");
+    Failure::new(Reason::MalformedArchive, message)
 }
 
 #[cfg(test)]

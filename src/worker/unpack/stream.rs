@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 
 use bytes::{Buf, Bytes, BytesMut};
+use vmdisk_format::zero::is_zero;
 
 use crate::channel::{Batch, CHUNK, ChunkReader};
 
@@ -185,10 +186,20 @@ impl Buffers {
     }
 }
 
+/// How many bytes there are.
+pub(super) fn length(batch: &Batch) -> usize {
+    batch.iter().map(Bytes::len).sum()
+}
+
 /// Takes up to `most` bytes off the front.
 fn split(bytes: &mut Bytes, most: u64) -> Batch {
     let count = usize::try_from(most).map_or(bytes.len(), |most| most.min(bytes.len()));
     if count == 0 { Batch::new() } else { vec![bytes.split_to(count)] }
+}
+
+/// How many zeros `bytes` begins with.
+pub(super) fn zeros(bytes: &[u8]) -> usize {
+    if is_zero(bytes) { bytes.len() } else { bytes.iter().take_while(|byte| **byte == 0).count() }
 }
 
 /// Fills `buffer` as far as the stream goes.

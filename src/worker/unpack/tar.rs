@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::sparse::{self, Map, Part};
 use super::stream::{self, Stream};
-use super::{StageError, malformed};
+use super::{StageError, damaged, malformed};
 use crate::channel::Batch;
 
 /// The unit of a tar archive.
@@ -20,6 +20,9 @@ const MAX_EXTENSION: u64 = 1 << 20;
 
 /// The longest line of a map before the data is a number of 64 bits.
 const MAX_LINE: u64 = 21;
+
+/// What is wrong with an archive whose last entry is longer than it.
+const CUT: &str = "it ends in the middle of an entry";
 
 /// What holes are read as, by reference.
 static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
@@ -212,7 +215,7 @@ impl<'a> Archive<'a> {
         let skipped = io::copy(&mut self.reader.by_ref().take(rest), &mut io::sink())?;
         // Some writers leave out the padding of the last entry.
         if skipped < self.left {
-            return Err(malformed("tar archive", "it ends in the middle of an entry"));
+            return Err(malformed("tar archive", CUT));
         }
         (self.left, self.padding) = (0, 0);
         Ok(())
@@ -279,8 +282,7 @@ impl BufRead for Content<'_, '_> {
             Some(Part::Data(count)) => {
                 let available = self.archive.reader.fill_buf()?;
                 if available.is_empty() {
-                    let cut = "the archive ends in the middle of an entry";
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, cut));
+                    return Err(io::Error::other(damaged("tar archive", CUT)));
                 }
                 Ok(&available[..within(count, available.len())])
             }
@@ -409,12 +411,12 @@ fn checksum_holds(block: &[u8]) -> bool {
     let Some(expected) = number(&block[148..156]) else {
         return false;
     };
-    let bytes = || block.iter().enumerate().map(|(index, byte)| if (148..156).contains(&index) { b' ' } else { *byte });
-    let unsigned: u64 = bytes().map(u64::from).sum();
-    let signed: i64 = bytes().map(|byte| i64::from(byte.cast_signed())).sum();
-    expected == unsigned || i64::try_from(expected) == Ok(signed)
+    let bytes = || block[..148].iter().chain(&block[156..]);
+    let unsigned = 8 * u64::from(b' ') + bytes().copied().map(u64::from).sum::<u64>();
+    // As a signed number, each byte from 128 on is 256 less.
+    expected == unsigned || expected + 256 * bytes().filter(|byte| **byte >= 0x80).count() as u64 == unsigned
 }
 
 #[cfg(test)]
 #[path = "tar_tests.rs"]
-mod tests;
+pub(super) mod tests;

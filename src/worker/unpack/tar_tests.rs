@@ -20,7 +20,8 @@ fn seal(block: &mut [u8; BLOCK]) {
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
 
-fn file(name: &str, kind: u8, content: &[u8]) -> Vec<u8> {
+/// A member with its content.
+pub(in crate::unpack) fn file(name: &str, kind: u8, content: &[u8]) -> Vec<u8> {
     let mut bytes = header(name, kind, format!("{:011o}", content.len()).as_bytes()).to_vec();
     bytes.extend_from_slice(content);
     bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
@@ -90,6 +91,16 @@ fn a_prefix_belongs_to_ustar_alone() {
     block[257..265].copy_from_slice(b"ustar  \0");
     seal(&mut block);
     assert_eq!(only(&block).path, "name");
+}
+
+#[test]
+fn checksums_of_either_sign() {
+    let mut block = header("\u{fc}", b'0', b"0");
+    let unsigned: u32 = u32::from_str_radix(std::str::from_utf8(&block[148..154]).unwrap(), 8).unwrap();
+    for (sum, holds) in [(unsigned, true), (unsigned - 512, true), (unsigned - 256, false), (unsigned + 1, false)] {
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        assert_eq!(is_header(&block), holds, "{sum}, {unsigned} is unsigned");
+    }
 }
 
 #[test]

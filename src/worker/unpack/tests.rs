@@ -1,5 +1,7 @@
 use bytes::Bytes;
 
+use super::compression::tests::{ALL, compress};
+use super::tar::tests::file;
 use super::*;
 use crate::channel::{Batch, CHUNK, Waits, channel};
 
@@ -8,7 +10,7 @@ fn feed(blob: Vec<u8>, container: Container) -> (Vec<u8>, Option<Length>, Result
     let waits = Waits::default();
     let (sender, receiver) = channel(&waits, &waits);
     let (to_decode, mut pieces) = channel(&waits, &waits);
-    let rules = Rules { path: None, container, hidden: Hidden::default(), diff_id: None };
+    let rules = Rules { container, ..Rules::default() };
     let length = Length::Exactly(blob.len() as u64);
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -84,7 +86,37 @@ fn a_failure_before_is_not_reported_twice() {
     let (to_decode, _pieces) = channel(&waits, &waits);
     sender.send(vec![::zstd::bulk::compress(&[7; 5000], 1).unwrap()[..9].to_vec().into()]).unwrap();
     drop(sender);
-    let rules = Rules { path: None, container: Container::Plain, hidden: Hidden::default(), diff_id: None };
+    let rules = Rules::default();
     let unpacked = unpack(ChunkReader::new(receiver), Length::Unknown, &rules, to_decode);
     assert!(matches!(unpacked, Err(StageError::Neighbour(_))), "{unpacked:?}");
+}
+
+#[test]
+fn a_damaged_stream_is_named_by_its_own_compression() {
+    let data: Vec<u8> = (0..50_000_u32).flat_map(|number| (number % 1000).to_le_bytes()).collect();
+    for (inner, outer) in ALL.iter().flat_map(|inner| ALL.map(|outer| (*inner, outer))) {
+        let whole = compress(inner, &data);
+        let mut flipped = whole.clone();
+        let middle = whole.len() / 2;
+        flipped[middle..middle + 4].iter_mut().for_each(|byte| *byte ^= 0xff);
+        for (what, damaged) in [("flipped", &flipped[..]), ("cut", &whole[..whole.len() - 5])] {
+            for (place, content) in [("alone", damaged.to_vec()), ("in an archive", file("disk", b'0', damaged))] {
+                let (.., unpacked) = feed(compress(outer, &content), Container::Plain);
+                let message = unpacked.unwrap_err().to_string();
+                let expected = format!("the {} stream is damaged: ", inner.name());
+                assert!(message.starts_with(&expected), "{what}, {place}, in {}: {message}", outer.name());
+            }
+        }
+        // The archive, and not what is in it.
+        let cut = &file("disk", b'0', &whole)[..tar::BLOCK + whole.len() - 5];
+        let (.., unpacked) = feed(compress(outer, cut), Container::Plain);
+        let message = unpacked.unwrap_err().to_string();
+        assert!(message.starts_with("the tar archive is damaged: it ends in the middle of an entry;"), "{message}");
+        // The outer one, and not what is in it.
+        let mut cut = compress(outer, &file("disk", b'0', &whole));
+        cut.truncate(cut.len() - 5);
+        let (.., unpacked) = feed(cut, Container::Plain);
+        let message = unpacked.unwrap_err().to_string();
+        assert!(message.starts_with(&format!("the {} stream is damaged: ", outer.name())), "{message}");
+    }
 }

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read};
 
 use liblzma::stream::{Action, Error, MtStreamBuilder, Status, Stream};
 
-use super::stream::damaged;
+use super::stream::{damaged, zeros};
 
 /// `xz -9` needs 65 MiB on one thread; files of smaller blocks get as many threads as fit in this.
 const MEMORY_LIMIT: u64 = 80 << 20;
@@ -39,7 +39,7 @@ impl<R: BufRead> Reader<R> {
     fn next_stream(&mut self) -> io::Result<bool> {
         loop {
             let available = self.compressed.fill_buf()?;
-            let zeros = available.iter().take_while(|byte| **byte == 0).count();
+            let zeros = zeros(available);
             let (all, ended) = (zeros == available.len(), available.is_empty());
             self.compressed.consume(zeros);
             let padding = self.padding.unwrap_or_default() + zeros as u64;
