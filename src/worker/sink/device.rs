@@ -2,22 +2,18 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
-use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, OFlags};
-use rustix::io::Errno;
-use vmdisk_format::zero::is_zero;
+use rustix::fs::OFlags;
 
 use super::buffer::AlignedBuffer;
+use super::eraser::Eraser;
+use super::queue::Queue;
 use super::writer::{Medium, Writer};
 use super::{PROBED, Wish, refuse_nested};
 use crate::failure::{Failure, Reason, Result};
 use crate::room::{Room, human};
-
-/// How much is read back, or zeroed by hand, at once.
-const STEP: usize = 1 << 20;
 
 /// A block device.
 #[derive(Debug)]
@@ -59,22 +55,19 @@ impl DeviceTarget {
     }
 
     pub(super) fn open(&self) -> Result<Medium> {
-        Ok(Medium {
-            file: open(&self.path)?,
-            direct: true,
-            // Nobody knows what a device held before.
-            reads_zero: false,
-            length: self.size,
-        })
+        let file = open(&self.path)?;
+        let Queue { granule, .. } = Queue::of(&file).map_err(|error| self.failure("measure the sectors of", &error))?;
+        // Nobody knows what a device held before.
+        Ok(Medium { file, direct: true, granule, eraser: Some(Eraser::new(granule)), length: self.size })
     }
 
-    /// Zeros what was not written and flushes. Data first: a thin pool may fill the rest of a chunk that it allocates
+    /// Zeros the units without data and flushes. Data first: a thin pool may fill the rest of a chunk that it allocates
     /// with what lay there before.
     pub(super) fn finish(&self, mut written: Writer) -> Result<()> {
         written.sync().map_err(|error| Failure::decoding(error, &self.path))?;
-        let mut eraser = Eraser::new(&written.medium().file);
+        let medium = written.medium();
         for range in written.unwritten() {
-            eraser.zero(range).map_err(|error| self.failure("zero", &error))?;
+            medium.zero(range).map_err(|error| self.failure("zero", &error))?;
         }
         self.check()
     }
@@ -131,50 +124,3 @@ fn open(path: &Path) -> Result<File> {
         },
     )
 }
-
-/// Makes ranges of a device read as zeros, the cheapest way that the device knows.
-struct Eraser<'a> {
-    file: &'a File,
-    /// Whether the device can be told to; if not, what is not zero is overwritten.
-    punches: bool,
-}
-
-impl<'a> Eraser<'a> {
-    fn new(file: &'a File) -> Self {
-        Self { file, punches: true }
-    }
-
-    fn zero(&mut self, range: Range<u64>) -> io::Result<()> {
-        if self.punches {
-            // On a device this is a zero-out that may unmap and never falls back to writing; unlike a discard, it
-            // guarantees zeros (Linux block/fops.c, blkdev_fallocate).
-            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            match rustix::fs::fallocate(self.file, flags, range.start, range.end - range.start) {
-                Ok(()) => return Ok(()),
-                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV) => self.punches = false,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.overwrite(range)
-    }
-
-    /// Reads back and writes zeros only where there are none: writing all of them would allocate a thin volume.
-    fn overwrite(&self, range: Range<u64>) -> io::Result<()> {
-        let mut buffer = AlignedBuffer::new(STEP);
-        let zeros = AlignedBuffer::new(STEP);
-        let mut offset = range.start;
-        while offset < range.end {
-            let count = STEP.min(usize::try_from(range.end - offset).unwrap_or(STEP));
-            self.file.read_exact_at(&mut buffer.bytes_mut()[..count], offset)?;
-            if !is_zero(&buffer.bytes()[..count]) {
-                self.file.write_all_at(&zeros.bytes()[..count], offset)?;
-            }
-            offset += count as u64;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-#[path = "device_tests.rs"]
-mod tests;

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use vmdisk_format::zero::GRANULE;
 
 use super::writer::{Medium, Writer};
 use super::{PROBED, Wish, refuse_nested};
@@ -84,7 +85,7 @@ impl FileTarget {
         // Beyond the part that is durable lies what nobody vouches for.
         file.set_len(keep_below).map_err(|error| self.failure("truncate", &error))?;
         // A file grows by writing; its units are never cut by its end.
-        Ok(Medium { file, direct, reads_zero: true, length: u64::MAX })
+        Ok(Medium { file, direct, granule: GRANULE, eraser: None, length: u64::MAX })
     }
 
     /// With `O_DIRECT` where the file system takes it: what is written once and read by others is not worth the page

@@ -7,8 +7,11 @@
 
 mod buffer;
 mod device;
+mod eraser;
 mod file;
 mod pool;
+mod queue;
+mod runs;
 mod units;
 mod window;
 mod writer;
@@ -24,7 +27,7 @@ use crate::room::Room;
 
 pub use device::DeviceTarget;
 pub use file::FileTarget;
-pub use writer::{Medium, Writer};
+pub use writer::Writer;
 
 /// The unit of all I/O.
 pub const UNIT: u64 = 64 * 1024;

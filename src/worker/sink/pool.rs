@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use vmdisk_format::{Error, Inflater};
 
-use super::window::Window;
+use super::window::{Flushed, Window};
 use super::writer::Medium;
 use crate::progress::Counters;
 
@@ -34,7 +34,7 @@ pub(super) struct Pool {
 /// A window that a thread has done with.
 struct Done {
     window: Window,
-    outcome: Result<u64, Error>,
+    outcome: Result<Flushed, Error>,
 }
 
 impl Pool {
@@ -59,24 +59,24 @@ impl Pool {
         Ok(Self { jobs: Some(jobs), done, threads, idle: Vec::new(), unmade: count + SPARE, in_flight: 0, counters })
     }
 
-    /// An empty window, and how many bytes those that came back meanwhile have written. Waits for one if need be.
+    /// An empty window, and what those that came back meanwhile have come to. Waits for one if need be.
     ///
     /// # Errors
     ///
     /// What a thread failed with.
-    pub(super) fn window(&mut self) -> Result<(Window, u64), Error> {
-        let mut written = 0;
+    pub(super) fn window(&mut self) -> Result<(Window, Vec<Flushed>), Error> {
+        let mut flushed = Vec::new();
         while let Ok(done) = self.done.try_recv() {
-            written += self.settle(done)?;
+            flushed.push(self.settle(done)?);
         }
         if self.idle.is_empty() && self.unmade == 0 {
-            written += self.wait()?;
+            flushed.push(self.wait()?);
         }
         let window = self.idle.pop().unwrap_or_else(|| {
             self.unmade -= 1;
             Window::new()
         });
-        Ok((window, written))
+        Ok((window, flushed))
     }
 
     /// Has `window` flushed.
@@ -87,20 +87,20 @@ impl Pool {
         }
     }
 
-    /// Waits until every window is flushed, and tells how many bytes that took.
+    /// Waits until every window is flushed, and tells what that came to.
     ///
     /// # Errors
     ///
     /// What a thread failed with.
-    pub(super) fn drain(&mut self) -> Result<u64, Error> {
-        let mut written = 0;
+    pub(super) fn drain(&mut self) -> Result<Vec<Flushed>, Error> {
+        let mut flushed = Vec::new();
         while self.in_flight > 0 {
-            written += self.wait()?;
+            flushed.push(self.wait()?);
         }
-        Ok(written)
+        Ok(flushed)
     }
 
-    fn wait(&mut self) -> Result<u64, Error> {
+    fn wait(&mut self) -> Result<Flushed, Error> {
         let done = {
             let _waiting = self.counters.clocks().decode.output();
             self.done.recv()
@@ -109,7 +109,7 @@ impl Pool {
         self.settle(done)
     }
 
-    fn settle(&mut self, done: Done) -> Result<u64, Error> {
+    fn settle(&mut self, done: Done) -> Result<Flushed, Error> {
         self.in_flight -= 1;
         self.idle.push(done.window);
         done.outcome
@@ -136,8 +136,8 @@ fn work(queue: &Mutex<Receiver<Window>>, sender: &Sender<Done>, medium: &Medium,
         };
         let Ok(mut window) = next else { return };
         let outcome = window.flush(medium, &mut inflater);
-        if let Ok(written) = &outcome {
-            counters.add_written(*written);
+        if let Ok(flushed) = &outcome {
+            counters.add_written(flushed.bytes);
         }
         if sender.send(Done { window, outcome }).is_err() {
             return;

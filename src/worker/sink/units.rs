@@ -18,6 +18,13 @@ impl Units {
         self.0[word] |= 1 << bit;
     }
 
+    /// Takes `unit` out.
+    pub(super) fn remove(&mut self, unit: u64) {
+        if let Some(word) = self.0.get_mut(to_usize(unit / 64)) {
+            *word &= !(1 << (unit % 64));
+        }
+    }
+
     /// Whether it holds `unit`.
     pub(super) fn contains(&self, unit: u64) -> bool {
         self.0.get(to_usize(unit / 64)).is_some_and(|word| word & (1 << (unit % 64)) != 0)
@@ -57,5 +64,9 @@ mod tests {
             [(2 * UNIT, 63 * UNIT), (65 * UNIT, 200 * UNIT), (201 * UNIT, 300 * UNIT + 512)]
         );
         assert_eq!(gaps(&units, 10 * UNIT), [(2 * UNIT, 10 * UNIT)]);
+        for unit in [63, 64, 1 << 40] {
+            units.remove(unit);
+        }
+        assert_eq!(gaps(&units, 201 * UNIT), [(2 * UNIT, 200 * UNIT)]);
     }
 }

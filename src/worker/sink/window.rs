@@ -8,10 +8,10 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use vmdisk_format::zero::non_zero_runs;
 use vmdisk_format::{CompressedCluster, Error, Inflater};
 
 use super::buffer::AlignedBuffer;
+use super::runs::{data_runs, joined, remainders};
 use super::writer::Medium;
 use super::{UNIT, to_usize};
 
@@ -31,6 +31,15 @@ pub(super) struct Window {
     clusters: Vec<Packed>,
     /// The compressed bytes of all clusters, one after the other.
     packed: Vec<u8>,
+}
+
+/// What flushing came to.
+#[derive(Debug, Default)]
+pub(super) struct Flushed {
+    /// So many bytes were written.
+    pub(super) bytes: u64,
+    /// The units, by their number on the disk, that held nothing but zeros; nothing was written there.
+    pub(super) empty: Vec<u64>,
 }
 
 /// A compressed cluster in a window.
@@ -109,43 +118,57 @@ impl Window {
             .push(Packed { bytes: start..self.packed.len(), cluster: CompressedCluster { data: &[], ..*cluster } });
     }
 
-    /// Inflates and writes everything, and leaves the window empty. How much was written.
-    pub(super) fn flush(&mut self, medium: &Medium, inflater: &mut Inflater) -> Result<u64, Error> {
+    /// Inflates and writes everything, and leaves the window empty.
+    pub(super) fn flush(&mut self, medium: &Medium, inflater: &mut Inflater) -> Result<Flushed, Error> {
         for Packed { bytes, cluster } in self.clusters.drain(..) {
             let within = to_usize(cluster.offset - self.start);
             let content = &mut self.buffer.bytes_mut()[within..within + cluster.cluster_size];
             inflater.inflate_into(&CompressedCluster { data: &self.packed[bytes], ..cluster }, content)?;
         }
         self.packed.clear();
-        let mut written = 0;
+        let mut flushed = Flushed::default();
         let mut next = 0;
         for run in self.pending.chunk_by(|left, right| left == right) {
             let units = next..next + run.len();
             next = units.end;
             if run[0] {
-                written += self.write(&units, medium)?;
+                self.write(&units, medium, &mut flushed)?;
             }
         }
         self.pending.fill(false);
-        Ok(written)
+        Ok(flushed)
     }
 
-    fn write(&self, units: &Range<usize>, medium: &Medium) -> Result<u64, Error> {
+    /// Writes the data of adjacent units. On a medium that may hold anything, the rest of a unit with data is zeroed at
+    /// once: what lies in one unit lies in one chunk of a thin pool (64 KiB at least), and the data has allocated that.
+    fn write(&self, units: &Range<usize>, medium: &Medium, flushed: &mut Flushed) -> Result<(), Error> {
         let offset = self.start + (units.start * UNIT_BYTES) as u64;
         let length = medium.clip(offset, units.len() * UNIT_BYTES);
         let bytes = &self.buffer.bytes()[units.start * UNIT_BYTES..][..length];
-        let mut written = 0;
-        let mut write = |run: Range<usize>| {
-            let (at, run) = (offset + run.start as u64, &bytes[run]);
-            written += run.len() as u64;
-            medium.file.write_all_at(run, at).map_err(|source| Error::Write { offset: at, length: run.len(), source })
-        };
-        if medium.reads_zero {
-            non_zero_runs(bytes).try_for_each(&mut write)?;
-        } else {
-            write(0..length)?;
+        let failed =
+            |run: &Range<usize>, source| Error::Write { offset: offset + run.start as u64, length: run.len(), source };
+        let mut runs = data_runs(bytes, medium.granule);
+        if medium.eraser.is_some() {
+            runs = joined(runs);
         }
-        Ok(written)
+        for run in &runs {
+            let at = offset + run.start as u64;
+            medium.file.write_all_at(&bytes[run.clone()], at).map_err(|source| failed(run, source))?;
+            flushed.bytes += run.len() as u64;
+        }
+        let holds_data = |unit: &usize| {
+            let place = (unit - units.start) * UNIT_BYTES..(unit - units.start + 1) * UNIT_BYTES;
+            let next = runs.partition_point(|run| run.end <= place.start);
+            runs.get(next).is_some_and(|run| run.start < place.end)
+        };
+        flushed.empty.extend(units.clone().filter(|unit| !holds_data(unit)).map(|unit| self.number(unit)));
+        if medium.eraser.is_some() {
+            for rest in remainders(&runs, length, UNIT_BYTES) {
+                let range = offset + rest.start as u64..offset + rest.end as u64;
+                medium.zero(range).map_err(|source| failed(&rest, source))?;
+            }
+        }
+        Ok(())
     }
 }
 

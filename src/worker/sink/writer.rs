@@ -1,9 +1,10 @@
 //! Writes a disk in aligned pieces, whatever pieces it comes in.
 //!
-//! All I/O is in whole units of 64 KiB at multiples of 64 KiB, from buffers aligned in memory: right for `O_DIRECT`,
-//! for devices with 4 KiB sectors and for thin pools; on a fresh file the zeros within are left out, 4 KiB at a time.
-//! A unit that was never written stays a hole. The units written are remembered, so that a volume that was dirty can
-//! be cleared of the rest afterwards.
+//! What is assembled are whole units of 64 KiB at multiples of 64 KiB, in buffers aligned in memory: right for
+//! `O_DIRECT`, for devices with 4 KiB sectors and for thin pools. Of a unit, only the granules that hold something are
+//! written, so that a thin volume takes the image's data and no more; on a device, where nobody knows what was there, the
+//! rest of such a unit is zeroed along with it. A unit without data stays as it is. The units with data are remembered, so
+//! that a volume that was dirty can be cleared of the others afterwards.
 //!
 //! ```text
 //! write, write_compressed ──▶ window of 2 MiB ──▶ pool of threads: inflate in place, write what is not zero
@@ -11,14 +12,16 @@
 //! ```
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use vmdisk_format::{CompressedCluster, Error, Inflater};
 
+use super::eraser::Eraser;
 use super::pool::{Pool, failed};
 use super::units::Units;
-use super::window::{WINDOW, Window};
+use super::window::{Flushed, WINDOW, Window};
 use super::{UNIT, to_usize};
 use crate::progress::Counters;
 
@@ -26,18 +29,28 @@ use crate::progress::Counters;
 const MAX_DIRTY: u64 = 32 << 20;
 
 /// A file or device, and how it takes writes.
-pub struct Medium {
+pub(super) struct Medium {
     /// The open file.
-    pub file: File,
+    pub(super) file: File,
     /// Whether it was opened with `O_DIRECT`.
-    pub direct: bool,
-    /// Whether what was never written reads as zeros: then zeros need not be written either.
-    pub reads_zero: bool,
+    pub(super) direct: bool,
+    /// What is written or left out at least, in bytes.
+    pub(super) granule: usize,
+    /// What makes it read zeros; absent where it does wherever nothing was written.
+    pub(super) eraser: Option<Eraser>,
     /// Its length, a multiple of its sector; the last unit may be cut by it.
-    pub length: u64,
+    pub(super) length: u64,
 }
 
 impl Medium {
+    /// Makes `range` read as zeros, if it does not anyway.
+    pub(super) fn zero(&self, range: Range<u64>) -> io::Result<()> {
+        match &self.eraser {
+            Some(eraser) if !range.is_empty() => eraser.zero(&self.file, range),
+            _ => Ok(()),
+        }
+    }
+
     /// How much of `length` bytes at `offset` lies on the medium.
     pub(super) fn clip(&self, offset: u64, length: usize) -> usize {
         to_usize(self.length.saturating_sub(offset)).min(length)
@@ -49,6 +62,7 @@ pub struct Writer {
     medium: Arc<Medium>,
     pool: Pool,
     window: Window,
+    /// The units that hold data, or may.
     written: Units,
     dirty: u64,
     /// Bytes below this are on the medium already, from an earlier attempt.
@@ -63,7 +77,7 @@ impl Writer {
     /// # Errors
     ///
     /// [`Error::Write`] when the system has no more threads.
-    pub fn new(medium: Medium, keep_below: u64, counters: Counters) -> Result<Self, Error> {
+    pub(super) fn new(medium: Medium, keep_below: u64, counters: Counters) -> Result<Self, Error> {
         let medium = Arc::new(medium);
         let pool = Pool::new(&medium, counters).map_err(|error| failed(0, error))?;
         Ok(Self {
@@ -135,10 +149,12 @@ impl Writer {
             }
             let offset = self.window.number(unit) * UNIT;
             // What was written before, in this attempt or an earlier one, is changed, not replaced.
-            let former = self.written.contains(self.window.number(unit)) || offset < self.keep_below;
-            if former {
+            let number = self.window.number(unit);
+            if self.written.contains(number) {
+                // It may turn out on its way that there was nothing to write.
                 self.drain()?;
             }
+            let former = self.written.contains(number) || offset < self.keep_below;
             let former = former.then_some(&*self.medium);
             self.window.add(unit, range, former).map_err(|error| failed(offset, error))?;
         }
@@ -152,20 +168,25 @@ impl Writer {
         for unit in self.window.pending() {
             self.written.insert(self.window.number(unit));
         }
-        let (empty, written) = self.pool.window()?;
+        let (empty, flushed) = self.pool.window()?;
         self.pool.flush(std::mem::replace(&mut self.window, empty));
-        self.account(written)
+        self.account(flushed)
     }
 
     /// Waits for everything that is on its way to the medium.
     fn drain(&mut self) -> Result<(), Error> {
-        let written = self.pool.drain()?;
-        self.account(written)
+        let flushed = self.pool.drain()?;
+        self.account(flushed)
     }
 
-    /// Keeps few pages dirty where the page cache cannot be avoided.
-    fn account(&mut self, written: u64) -> Result<(), Error> {
-        self.dirty += written;
+    /// Forgets the units that turned out to be empty, and keeps few pages dirty where the page cache cannot be avoided.
+    fn account(&mut self, flushed: Vec<Flushed>) -> Result<(), Error> {
+        for Flushed { bytes, empty } in flushed {
+            self.dirty += bytes;
+            for unit in empty {
+                self.written.remove(unit);
+            }
+        }
         if self.medium.direct || self.dirty < MAX_DIRTY {
             return Ok(());
         }
@@ -208,11 +229,11 @@ impl Writer {
 
     /// The medium.
     #[must_use]
-    pub fn medium(&self) -> &Medium {
+    pub(super) fn medium(&self) -> &Medium {
         &self.medium
     }
 
-    /// The ranges, in bytes, that were never written, up to the medium's end. Call [`Writer::sync`] first.
+    /// The ranges, in bytes, of the units without data, up to the medium's end. Call [`Writer::sync`] first.
     pub fn unwritten(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.written.gaps(self.medium.length)
     }

@@ -4,8 +4,13 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn medium(file: &tempfile::NamedTempFile, reads_zero: bool, length: u64) -> Medium {
+    let eraser = (!reads_zero).then(|| Eraser::new(4096));
+    Medium { file: file.reopen().unwrap(), direct: false, granule: 4096, eraser, length }
+}
+
 fn writer(file: &tempfile::NamedTempFile, reads_zero: bool, length: u64, keep_below: u64) -> Writer {
-    let medium = Medium { file: file.reopen().unwrap(), direct: false, reads_zero, length };
+    let medium = medium(file, reads_zero, length);
     Writer::new(medium, keep_below, Counters::default()).unwrap()
 }
 
@@ -102,7 +107,7 @@ fn what_an_earlier_attempt_wrote_is_left_alone() {
 fn zeros_cost_nothing_on_a_fresh_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let counters = Counters::default();
-    let medium = Medium { file: file.reopen().unwrap(), direct: false, reads_zero: true, length: u64::MAX };
+    let medium = medium(&file, true, u64::MAX);
     let mut writer = Writer::new(medium, 0, counters.clone()).unwrap();
     let mut data = vec![0; WINDOW];
     data[8192] = 1;

@@ -1,46 +1,16 @@
-//! Block devices: loop devices on files full of garbage. Needs root, as the tests of the whole project do.
+//! Block devices: what they hold in the end, whatever they held before.
 
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use vmdisk_wire::{ExitClass, Job, Limits, Operation, SCHEMA_VERSION, Source, SourceType, Target, TargetKind};
 
+use crate::device::Loop;
 use crate::server::{Fault, Resource, Server};
-use crate::support::{Bench, is_zero, patterned, run};
+use crate::support::{Bench, is_zero, patterned};
 
-/// A loop device; it goes with the value.
-struct Loop {
-    device: PathBuf,
-    backing: PathBuf,
-}
-
-impl Loop {
-    /// A device of `size` bytes, each of them 0xa5.
-    fn dirty(bench: &Bench, size: usize, arguments: &[&str]) -> Self {
-        assert!(rustix::process::geteuid().is_root(), "run this test as root: it makes loop devices");
-        let backing = bench.path("backing");
-        std::fs::write(&backing, vec![0xa5; size]).unwrap();
-        let mut command = Command::new("losetup");
-        let device = run(command.args(["--find", "--show"]).args(arguments).arg(&backing));
-        Self { device: device.trim().into(), backing }
-    }
-
-    /// What the device holds, past every cache.
-    fn content(&self) -> Vec<u8> {
-        run(Command::new("blockdev").arg("--flushbufs").arg(&self.device));
-        std::fs::read(&self.device).unwrap()
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        // A device that stays shows itself in the next run's losetup; a panic in here would hide the first one.
-        let _ = Command::new("losetup").arg("--detach").arg(&self.device).status();
-    }
-}
-
-fn job(server: &Server, path: &str, device: &Path) -> Job {
+/// A job that fills a device from the server.
+pub(crate) fn job(server: &Server, path: &str, device: &Path) -> Job {
     let url = server.url(path);
     Job {
         schema_version: SCHEMA_VERSION,
@@ -65,8 +35,9 @@ fn job(server: &Server, path: &str, device: &Path) -> Job {
     }
 }
 
+/// Asserts that the device holds `disk`, then zeros to its end.
 #[track_caller]
-fn assert_device(device: &Loop, disk: &[u8]) {
+pub(crate) fn assert_device(device: &Loop, disk: &[u8]) {
     let found = device.content();
     assert!(found[..disk.len()] == *disk, "the image");
     assert!(is_zero(&found[disk.len()..]), "zeros behind the image");

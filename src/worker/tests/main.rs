@@ -3,10 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as loudly as the tests")]
 
+mod allocation;
 mod archives;
 mod artifacts;
 mod block;
 mod convert;
+mod device;
 mod faults;
 mod formats;
 mod hostile;
