@@ -11,7 +11,7 @@ use super::buffer::AlignedBuffer;
 use super::eraser::Eraser;
 use super::queue::Queue;
 use super::writer::{Medium, Writer};
-use super::{PROBED, Wish, refuse_nested};
+use super::{PROBED, Wish, refuse_nested, to_usize};
 use crate::failure::{Failure, Reason, Result};
 use crate::room::{Room, human};
 
@@ -79,7 +79,15 @@ impl DeviceTarget {
         let mut buffer = AlignedBuffer::new(PROBED);
         let length = PROBED.min(usize::try_from(self.size).unwrap_or(PROBED));
         file.read_exact_at(&mut buffer.bytes_mut()[..length], 0).map_err(|error| self.failure("read", &error))?;
-        refuse_nested(buffer.bytes())
+        refuse_nested(buffer.bytes())?;
+        let Queue { sector, .. } = Queue::of(&file).map_err(|error| self.failure("measure the sectors of", &error))?;
+        if let Some(counted) = foreign_table(buffer.bytes(), to_usize(sector)) {
+            tracing::warn!(
+                "the disk's partition table counts in sectors of {counted} bytes, the device has sectors of {sector}; \
+                 show the guest a logical block size of {counted}, or it will find no partitions"
+            );
+        }
+        Ok(())
     }
 
     /// Checks a device that came with a disk, as after a restore from a snapshot.
@@ -106,6 +114,13 @@ impl DeviceTarget {
     fn failure(&self, action: &str, error: &io::Error) -> Failure {
         Failure::target(action, &self.path, error)
     }
+}
+
+/// The sectors that a disk's GPT counts in, if these are not the device's: its header is what the second one holds (UEFI
+/// specification, 5.3.2).
+fn foreign_table(beginning: &[u8], sector: usize) -> Option<usize> {
+    let begins_at = |sector: &usize| beginning.get(*sector..).is_some_and(|header| header.starts_with(b"EFI PART"));
+    [512, 4096].into_iter().find(begins_at).filter(|counted| *counted != sector)
 }
 
 fn open(path: &Path) -> Result<File> {

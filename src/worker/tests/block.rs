@@ -70,11 +70,38 @@ fn a_dirty_device_ends_with_the_image_and_zeros() {
 #[test]
 fn a_device_of_4_kib_sectors() {
     let (bench, server) = (Bench::new(), Server::start());
-    let disk = patterned((5 << 20) + 512);
-    let device = Loop::dirty(&bench, 12 << 20, &["--sector-size", "4096"]);
-    server.serve("/d", disk.clone());
-    bench.job(&job(&server, "/d", &device.device)).done();
-    assert_device(&device, &disk);
+    // Neither the disk's end nor its data keep to the device's sectors.
+    let disk = bench.raw("raw", (5 << 20) + 512);
+    let size = (12 << 20) + 4096;
+    for (path, image) in [
+        ("/raw", disk.clone()),
+        ("/qcow2", bench.convert("raw", "qcow2", &["-o", "cluster_size=512"])),
+        ("/vmdk", bench.convert("raw", "vmdk", &["-o", "subformat=streamOptimized"])),
+    ] {
+        server.serve(path, image);
+        for device in [Loop::thin, Loop::dirty].map(|make| make(&bench, size, &["--sector-size", "4096"])) {
+            bench.job(&job(&server, path, &device.device)).done();
+            assert_device(&device, &disk);
+        }
+    }
+}
+
+#[test]
+fn a_partition_table_for_other_sectors_is_warned_of() {
+    let (bench, server) = (Bench::new(), Server::start());
+    for (table, sector, warned) in
+        [(512, "512", false), (512, "4096", true), (4096, "4096", false), (4096, "512", true)]
+    {
+        let mut disk = patterned(1 << 20);
+        disk[512..8192].fill(0);
+        disk[table..table + 8].copy_from_slice(b"EFI PART");
+        let device = Loop::thin(&bench, 4 << 20, &["--sector-size", sector]);
+        server.serve("/d", disk.clone());
+        let run = bench.job(&job(&server, "/d", &device.device)).done();
+        assert_device(&device, &disk);
+        let warning = format!("counts in sectors of {table} bytes, the device has sectors of {sector}");
+        assert_eq!(run.stderr.contains(&warning), warned, "{}", run.stderr);
+    }
 }
 
 #[test]
