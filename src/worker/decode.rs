@@ -139,7 +139,13 @@ impl Decode {
                 sink.room.check_at_least(decoder.consumed().saturating_sub(VHD_FOOTER))?;
             }
             sink.record()?;
-            next = data(pieces)?;
+            next = match data(pieces) {
+                Ok(next) => next,
+                Err(error) => {
+                    sink.record_last();
+                    return Err(error);
+                }
+            };
         }
         // The end has come, so every digest has been verified.
         let summary = decoder.finish(&mut sink);
@@ -356,14 +362,25 @@ struct RoomySink {
 impl RoomySink {
     /// Records what is durable, now and then.
     fn record(&mut self) -> Result<()> {
-        let Some((journal, resume)) = &mut self.journal else {
-            return Ok(());
-        };
-        let reached = self.reached / UNIT * UNIT;
         let early = self.recorded_at.is_some_and(|at| at.elapsed() < resume::PAUSE);
-        if early || reached < self.recorded + resume::INTERVAL {
+        if early || self.reached < self.recorded + resume::INTERVAL {
             return Ok(());
         }
+        self.record_now()
+    }
+
+    /// Records all that came before the bytes ended too early, so that none of it is paid again.
+    fn record_last(&mut self) {
+        if let Err(error) = self.record_now() {
+            tracing::warn!(%error, "a later attempt goes on at an earlier place");
+        }
+    }
+
+    fn record_now(&mut self) -> Result<()> {
+        let reached = self.reached / UNIT * UNIT;
+        let Some((journal, resume)) = self.journal.as_mut().filter(|_| reached > self.recorded) else {
+            return Ok(());
+        };
         self.writer
             .checkpoint(reached)
             .map_err(|error| Failure::new(Reason::TargetIo, format!("failed to flush the disk: {error}")))?;

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{Failure, Result};
 
 /// How much is written between two records at least.
-pub const INTERVAL: u64 = 64 << 20;
+pub const INTERVAL: u64 = 16 << 20;
 
 /// How long a record is good for at least: each one waits for the disk, and a fast source brings [`INTERVAL`] many
-/// times a second. What a kill costs at most is the longer of the two, beside what is in flight.
+/// times a second. What a kill costs at most is what comes in the longer of the two, beside what is in flight.
 pub const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is durable.

@@ -14,6 +14,7 @@ mod formats;
 mod hostile;
 mod http;
 mod jobs;
+mod killed;
 mod layers;
 mod reach;
 mod reading;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -108,6 +108,9 @@ struct Inner {
     /// Answers on their way, and the most at once.
     open: usize,
     most_open: usize,
+    /// Bytes of bodies that went out, and who waits for them.
+    delivered: u64,
+    moved: Arc<Condvar>,
 }
 
 /// The server; it goes with the value.
@@ -189,6 +192,34 @@ impl Server {
     }
 }
 
+/// How often a waiter looks whether what it waits for can still come.
+const LOOK: Duration = Duration::from_millis(20);
+
+impl Server {
+    /// How many bytes of bodies have gone out: what whoever runs a server is billed for.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.inner.lock().unwrap().delivered
+    }
+
+    /// Waits until so many bytes have gone out, or `over` says that no more will.
+    pub(crate) fn wait_for_delivered(&self, bytes: u64, mut over: impl FnMut() -> bool) {
+        let mut inner = self.inner.lock().unwrap();
+        let moved = Arc::clone(&inner.moved);
+        while inner.delivered < bytes && !over() {
+            inner = moved.wait_timeout(inner, LOOK).unwrap().0;
+        }
+    }
+
+    /// Waits until no answer is on its way any more.
+    pub(crate) fn wait_for_silence(&self) {
+        let mut inner = self.inner.lock().unwrap();
+        let moved = Arc::clone(&inner.moved);
+        while inner.open > 0 {
+            inner = moved.wait_timeout(inner, LOOK).unwrap().0;
+        }
+    }
+}
+
 /// An answer that is on its way.
 struct Open(Arc<Mutex<Inner>>);
 
@@ -199,11 +230,19 @@ impl Open {
         locked.most_open = locked.most_open.max(locked.open);
         Self(Arc::clone(inner))
     }
+
+    fn deliver(&self, bytes: usize) {
+        let mut inner = self.0.lock().unwrap();
+        inner.delivered += bytes as u64;
+        inner.moved.notify_all();
+    }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.lock().unwrap().open -= 1;
+        let mut inner = self.0.lock().unwrap();
+        inner.open -= 1;
+        inner.moved.notify_all();
     }
 }
 
@@ -324,6 +363,7 @@ fn pieces(
         if let Some(rate) = rate {
             tokio::time::sleep(Duration::from_secs(1) * u32::try_from(piece.len()).unwrap() / rate).await;
         }
+        open.deliver(piece.len());
         Some((Ok(piece), (rest, open)))
     })
 }

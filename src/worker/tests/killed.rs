@@ -1,0 +1,176 @@
+//! The worker killed at a random byte, again and again: the next one on the same volume ends with exactly the right
+//! disk, and pays no more than it must.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use vmdisk_wire::Job;
+
+use crate::device::Loop;
+use crate::server::{Resource, Server};
+use crate::support::{Bench, assert_disk, patterned, run};
+use crate::{block, jobs};
+
+/// Repeats a run that failed.
+const SEED: &str = "VMDISK_TEST_SEED";
+
+/// Where the kills fall; a test that fails tells the seed.
+struct Dice {
+    seed: u64,
+    state: u64,
+}
+
+impl Dice {
+    fn new() -> Self {
+        let seed = match std::env::var(SEED) {
+            Ok(seed) => seed.parse().expect("a number"),
+            Err(_) => u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos()),
+        };
+        Self { seed, state: seed }
+    }
+
+    /// A number from `range`, by the splitmix64 generator.
+    fn roll(&mut self, range: std::ops::RangeInclusive<u64>) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        range.start() + (mixed ^ (mixed >> 31)) % (range.end() - range.start() + 1)
+    }
+}
+
+impl Drop for Dice {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "again with {SEED}={}", self.seed);
+        }
+    }
+}
+
+/// Runs the worker until the server has sent so many bytes, and no instant longer. How many it has sent by then.
+fn killed_after(bytes: u64, server: &Server, job: &Job) -> u64 {
+    let before = server.delivered();
+    let mut worker = Command::new(env!("CARGO_BIN_EXE_vmdisk-worker"))
+        .env("VMDISK_JOB", serde_json::to_string(job).unwrap())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    server.wait_for_delivered(before + bytes, || worker.try_wait().unwrap().is_some());
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    // What is on its way to nobody counts as well.
+    server.wait_for_silence();
+    server.delivered() - before
+}
+
+/// Runs the worker to its end. What that cost.
+fn completed(bench: &Bench, server: &Server, job: &Job) -> u64 {
+    let before = server.delivered();
+    let run = bench.job(job).done();
+    server.wait_for_silence();
+    let paid = server.delivered() - before;
+    assert_eq!(run.report.bytes_fetched, paid, "the report says what was paid");
+    paid
+}
+
+/// So fast a source that a record is due every two seconds.
+const SLOW: u64 = 8 << 20;
+
+/// What a kill costs at most: what was written since the last record, while one was being made, and lay in sockets.
+const LOST: u64 = (16 << 20) + SLOW + (8 << 20);
+
+#[test]
+fn a_raw_file_goes_on_where_the_last_record_was() {
+    let (bench, server, mut dice) = (Bench::new(), Server::start(), Dice::new());
+    let disk = patterned(64 << 20);
+    let size = disk.len() as u64;
+    server.serve("/d", disk.clone());
+    let mut job = jobs::job(&bench, &server, "/d");
+    job.limits.bandwidth_bytes_per_second = Some(SLOW);
+    let target = bench.path("target");
+    for _ in 0..2 {
+        std::fs::write(target.join("disk.img.part"), vec![0xa5; 70 << 20]).unwrap();
+        let (mut paid, mut allowed) = (0, size);
+        // The first kill falls behind more than may be lost; behind the second one, something is left to do.
+        for range in [size * 5 / 8..=size * 3 / 4, 1..=size / 5] {
+            let bytes = killed_after(dice.roll(range), &server, &job);
+            assert!(!target.join("disk.img").exists(), "nothing is visible");
+            paid += bytes;
+            allowed += bytes.min(LOST);
+        }
+        paid += completed(&bench, &server, &job);
+        assert!(paid <= allowed, "paid {paid} bytes for an image of {size}, {allowed} at most");
+        assert_disk(&target.join("disk.img"), &disk);
+        assert_eq!(std::fs::read_dir(&target).unwrap().count(), 1, "nothing else is left");
+        std::fs::remove_file(target.join("disk.img")).unwrap();
+    }
+}
+
+/// A disk as images that a later attempt cannot go on with.
+fn images(bench: &Bench, disk: &[u8]) -> Vec<Vec<u8>> {
+    let compressed = |name: &str, arguments: &[&str]| {
+        run(Command::new(arguments[0]).args(&arguments[1..]).arg(bench.path(name)));
+    };
+    compressed("raw", &["gzip", "--fast", "--keep", "--force"]);
+    let gz = std::fs::read(bench.path("raw.gz")).unwrap();
+    assert!(disk.len() > gz.len());
+    vec![gz, bench.convert("raw", "qcow2", &[]), bench.convert("raw", "qcow2", &["-c"])]
+}
+
+/// So slow that the worker is in the middle of something at every byte.
+fn resource(image: Vec<u8>) -> Resource {
+    Resource { body: image.into(), etag: Some("\"a\"".into()), bytes_per_second: Some(24 << 20), ..Resource::default() }
+}
+
+const ROUNDS: usize = 5;
+
+#[test]
+fn every_other_file_starts_again() {
+    let (bench, server, mut dice) = (Bench::new(), Server::start(), Dice::new());
+    let disk = bench.raw("raw", 24 << 20);
+    let job = jobs::job(&bench, &server, "/d");
+    let target = bench.path("target/disk.img");
+    for image in images(&bench, &disk) {
+        let size = image.len() as u64;
+        server.put("/d", resource(image));
+        for _ in 0..ROUNDS {
+            for _ in 0..2 {
+                killed_after(dice.roll(1..=size), &server, &job);
+                if target.exists() {
+                    // The last byte had been sent, and the worker was faster than the kill.
+                    assert_disk(&target, &disk);
+                }
+            }
+            assert_eq!(completed(&bench, &server, &job), size, "all of it, and once");
+            assert_disk(&target, &disk);
+            assert_eq!(std::fs::read_dir(bench.path("target")).unwrap().count(), 1, "nothing else is left");
+            std::fs::remove_file(&target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_device_ends_with_the_disk_whatever_was_half_written() {
+    let (bench, server, mut dice) = (Bench::new(), Server::start(), Dice::new());
+    let disk = bench.raw("raw", 24 << 20);
+    let device = Loop::dirty(&bench, (28 << 20) + 4096, &[]);
+    let job = block::job(&server, "/d", &device.device);
+    let mut images = images(&bench, &disk);
+    images.push(disk.clone());
+    for image in images {
+        let size = image.len() as u64;
+        server.put("/d", resource(image));
+        for _ in 0..ROUNDS {
+            killed_after(dice.roll(1..=size), &server, &job);
+            assert_eq!(completed(&bench, &server, &job), size, "a device has no room for a record");
+            block::assert_device(&device, &disk);
+            // Another disk's remains, for the next round to cover.
+            let garbage = vec![0x5a; 28 << 20];
+            let file = std::fs::File::options().write(true).open(&device.device).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &garbage, 0).unwrap();
+            file.sync_all().unwrap();
+        }
+    }
+}
