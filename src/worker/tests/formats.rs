@@ -130,7 +130,9 @@ fn qcow2_that_refers_back_to_what_is_gone_is_fetched_again_and_right() {
     run(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(bench.path("image")).arg(&reference));
     let fetched = bench.fetch(&server.serve("/image", image.clone()), &[]).done();
     run(Command::new("cmp").arg(bench.output()).arg(&reference));
-    assert_eq!(fetched.report.bytes_fetched, 2 * image.len() as u64, "what was paid is told");
+    // The first time it may stop short of the end: what is behind the reference is not waited for.
+    let (paid, whole) = (fetched.report.bytes_fetched, image.len() as u64);
+    assert!(paid > whole && paid <= 2 * whole, "what was paid is told: {paid} bytes for {whole}");
 }
 
 #[test]

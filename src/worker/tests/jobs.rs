@@ -135,7 +135,9 @@ fn a_raw_image_goes_on_in_a_later_attempt() {
     let second = bench.job(&job).done();
     assert_disk(&disk_of(&bench), &disk);
     let kept = SIZE as u64 - second.report.bytes_fetched;
-    assert!(kept >= 79 << 20, "only {kept} bytes of the 80 MiB that had come were not paid again");
+    // Lost is at most what several connections had fetched ahead of the place that failed, and what was on its way.
+    let came = first.report.bytes_fetched;
+    assert!(kept + (32 << 20) >= came, "only {kept} bytes of {came} were not paid again");
     assert_eq!(files(&bench), ["disk.img"]);
 
     // The same, but the object is another one by then: all of it is fetched, and right.
