@@ -69,6 +69,9 @@ pub enum Outcome {
 /// The report's reason of a worker that was told to stop before it was done.
 pub const INTERRUPTED: &str = "Interrupted";
 
+/// The report's reason while the worker is at it: whoever kills it leaves that word as the last.
+pub const UNFINISHED: &str = "Unfinished";
+
 /// Judges the end of a worker from what its pod's status says.
 ///
 /// `pod_reason` is `status.reason` of the pod (`Evicted`, `Preempting`, `NodeLost`, …) or the reason of its

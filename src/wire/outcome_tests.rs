@@ -24,6 +24,7 @@ fn every_end_has_one_judgement() {
 
     let done = report(Done);
     let missing = report(SourceMissing);
+    let unfinished = Report { reason: UNFINISHED.into(), ..report(Transient) };
     let stopped = Report { reason: INTERRUPTED.into(), ..report(Transient) };
     for (code, report, container, pod, expected, why) in [
         (Some(0), Some(&done), None, None, Exited(Done), "success with its report"),
@@ -40,6 +41,9 @@ fn every_end_has_one_judgement() {
             "its own word before the eviction that came too late",
         ),
         (Some(10), Some(&stopped), Some("Error"), None, Interrupted, "it was told to stop, nobody says by whom"),
+        (Some(0), Some(&unfinished), None, None, Unexplained, "success without its last word"),
+        (Some(137), Some(&unfinished), Some("Error"), None, Exited(Transient), "killed at work"),
+        (Some(101), Some(&unfinished), Some("Error"), None, Unexplained, "a panic at work"),
         (Some(137), None, Some("OOMKilled"), None, Exited(Transient), "out of memory"),
         (Some(137), None, Some("Error"), None, Exited(Transient), "an unexplained SIGKILL"),
         (Some(143), None, Some("Error"), Some("Preempting"), Interrupted, "SIGTERM with a reason"),

@@ -1,4 +1,5 @@
-//! The worker's last word: a JSON document in the container's termination message.
+//! The worker's last word: a JSON document in the container's termination message. A worker keeps it up to date while it
+//! is at work ([`UNFINISHED`](crate::UNFINISHED)), so that one that is killed has said what it paid, too.
 
 use serde::{Deserialize, Serialize};
 

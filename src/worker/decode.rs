@@ -232,7 +232,11 @@ impl Decode {
             (Target::File(file), Some(resume)) if recorded => Some((file.journal().clone(), resume.clone())),
             _ => None,
         };
+        let resumed = journal.is_some() && self.keep_below > 0;
+        self.findings.resumable(resumed);
         Ok(RoomySink {
+            findings: self.findings.clone(),
+            counters: self.counters.clone(),
             writer: self.target.writer(self.keep_below, self.counters.clone())?,
             room: self.target.room(),
             journal,
@@ -350,6 +354,8 @@ fn data(pieces: &mut Receiver<Piece>) -> Result<Option<Batch>, StageError> {
 
 /// The target's writer, bounded by its room, with a record of what is durable.
 struct RoomySink {
+    findings: Findings,
+    counters: Counters,
     writer: Writer,
     room: Room,
     journal: Option<(resume::Journal, Resume)>,
@@ -386,6 +392,10 @@ impl RoomySink {
             .map_err(|error| Failure::new(Reason::TargetIo, format!("failed to flush the disk: {error}")))?;
         resume.bytes = reached;
         journal.write(resume)?;
+        self.findings.resumable(true);
+        if self.recorded_at.is_none() {
+            self.counters.wake();
+        }
         self.recorded = reached;
         self.recorded_at = Some(Instant::now());
         Ok(())

@@ -107,7 +107,7 @@ async fn attend(work: &Work, counters: &Counters, findings: &Findings, voice: Vo
     };
     let show = async {
         match voice {
-            Voice::Machine(_) => progress::lines(counters).await,
+            Voice::Machine(path) => progress::lines(counters, last_words(path, counters, findings)).await,
             Voice::Human(_) => progress::bar(counters).await,
             Voice::Script => std::future::pending().await,
         }
@@ -116,6 +116,19 @@ async fn attend(work: &Work, counters: &Counters, findings: &Findings, voice: Vo
         outcome = work::run(work, counters, findings) => outcome,
         () = stop => Err(Failure::new(Reason::Interrupted, "the worker was told to stop before it was done")),
         () = show => Err(Failure::new(Reason::Internal, "the progress display ended")),
+    }
+}
+
+/// Keeps the report such that this worker could be killed at any time.
+fn last_words(path: &Path, counters: &Counters, findings: &Findings) -> impl FnMut() {
+    let mut last = None;
+    move || {
+        let now = report::so_far(findings, counters);
+        if last.as_ref() != Some(&now) {
+            // The report of the end tells of what hinders it.
+            let _ = report::write(&now, path);
+            last = Some(now);
+        }
     }
 }
 

@@ -60,8 +60,13 @@ impl Counters {
         let index = STAGES.iter().position(|known| *known == stage).unwrap_or(0);
         let index = u8::try_from(index).unwrap_or(0);
         if self.0.stage.swap(index, Ordering::Relaxed) != index {
-            self.0.changed.notify_one();
+            self.wake();
         }
+    }
+
+    /// Something has happened that is worth telling at once.
+    pub fn wake(&self) {
+        self.0.changed.notify_one();
     }
 
     /// Bytes that came from the source so far.
@@ -102,8 +107,9 @@ impl Counters {
     }
 }
 
-/// Prints JSON lines, for machines: at each change of stage, and at most one a second otherwise. Never comes back.
-pub async fn lines(counters: &Counters) {
+/// Prints JSON lines, for machines: at each change of stage, and at most one a second otherwise; and does what is due
+/// `besides`, at the same times. Never comes back.
+pub async fn lines(counters: &Counters, mut besides: impl FnMut()) {
     let mut ticks = tokio::time::interval(INTERVAL);
     let mut last = None;
     loop {
@@ -116,6 +122,7 @@ pub async fn lines(counters: &Counters) {
             print_line(&now);
             last = Some(now);
         }
+        besides();
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vmdisk_wire::{ExitClass, Format, Report, SourceFacts, StageWait};
+use vmdisk_wire::{ExitClass, Format, Report, SourceFacts, StageWait, UNFINISHED};
 
 use crate::failure::Result;
 use crate::progress::Counters;
@@ -77,6 +77,7 @@ pub fn report(outcome: &Result<String>, findings: &Findings, counters: &Counters
     match outcome {
         Ok(message) => {
             report.class = ExitClass::Done;
+            report.resumable = false;
             report.reason = "Done".into();
             report.message.clone_from(message);
         }
@@ -88,6 +89,21 @@ pub fn report(outcome: &Result<String>, findings: &Findings, counters: &Counters
         }
     }
     report
+}
+
+/// What is to be known of an attempt that is killed now. Not how it ends: nobody takes it for a success.
+#[must_use]
+pub fn so_far(findings: &Findings, counters: &Counters) -> Report {
+    Report {
+        class: ExitClass::Transient,
+        reason: UNFINISHED.into(),
+        message: "the worker has not ended yet".into(),
+        source: findings.facts(),
+        bytes_fetched: counters.fetched(),
+        bytes_written: counters.written(),
+        resumable: findings.with(|inner| inner.resumable),
+        ..Report::default()
+    }
 }
 
 /// Where the stages waited, for humans. What waited least is what the others waited for: a stage, or the source, which

@@ -27,6 +27,19 @@ fn a_failure_keeps_what_was_learnt() {
 }
 
 #[test]
+fn what_is_said_on_the_way_is_no_end() {
+    let (findings, counters) = (Findings::default(), Counters::default());
+    findings.source(None, Some(7));
+    findings.resumable(true);
+    counters.add_fetched(3);
+    let now = so_far(&findings, &counters);
+    assert_eq!((now.class, now.reason.as_str()), (ExitClass::Transient, UNFINISHED));
+    assert_eq!((now.bytes_fetched, now.source.size, now.resumable), (3, Some(7), true));
+    let done = report(&Ok("the disk is there".into()), &findings, &counters);
+    assert!(!done.resumable, "nothing goes on behind the end");
+}
+
+#[test]
 fn formats_survive_both_ways() {
     use vmdisk_format::Format as F;
     for format in [F::Raw, F::Qcow2, F::Vmdk, F::Vdi, F::Vhd, F::Vhdx] {

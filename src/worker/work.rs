@@ -148,6 +148,7 @@ async fn fill_from(
 ) -> Result<Unpacked> {
     for stage_all in [false, true] {
         let target = Target::prepare(wish)?;
+        findings.resumable(matches!(&target, Target::File(file) if file.resume().is_some()));
         let promised_size = bytes.blob().and_then(|blob| blob.disk_size);
         if let Some(size) = promised_size {
             target.room().check(size)?;

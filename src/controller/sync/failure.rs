@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use populator_crd::v1alpha1::{FailureClass, LastFailure};
-use vmdisk_wire::{ExitClass, Outcome};
+use vmdisk_wire::{ExitClass, Outcome, UNFINISHED};
 use volume_populator::Notice;
 
 use crate::worker::Ended;
@@ -67,7 +67,7 @@ impl Failure {
                  sync-operator-policy if the image needs longer"
                     .to_owned(),
             ),
-            (Some(report), Outcome::Exited(_)) if !report.reason.is_empty() => {
+            (Some(report), Outcome::Exited(_)) if !report.reason.is_empty() && report.reason != UNFINISHED => {
                 (report.reason.clone(), report.message.clone())
             }
             (_, Outcome::Interrupted) => {

@@ -66,6 +66,21 @@ fn a_prime_is_kept_only_where_another_attempt_can_use_it() {
 }
 
 #[test]
+fn a_killed_worker_has_said_whether_another_can_go_on() {
+    let so_far = |resumable| Report { resumable, ..report(ExitClass::Transient, UNFINISHED) };
+    for (outcome, resumable, reason, kept) in [
+        (Outcome::Exited(ExitClass::Transient), true, "WorkerKilled", true),
+        (Outcome::Exited(ExitClass::Transient), false, "WorkerKilled", false),
+        (Outcome::Interrupted, true, "Interrupted", true),
+        (Outcome::Unexplained, true, "WorkerFailed", false),
+    ] {
+        let failure = Failure::of(&ended(outcome, Some(so_far(resumable)))).unwrap();
+        assert_eq!((failure.reason.as_str(), failure.keep_prime), (reason, kept), "{outcome:?}");
+        assert!(!failure.message.contains("happened"), "{}", failure.message);
+    }
+}
+
+#[test]
 fn an_end_without_a_word_says_where_to_look() {
     for (outcome, reason, hint) in [
         (Outcome::Exited(ExitClass::Transient), "WorkerKilled", "workerResources"),

@@ -301,34 +301,44 @@ fn a_worker_that_is_told_to_stop_says_so_and_can_go_on() {
 
 #[test]
 fn a_worker_that_is_killed_leaves_what_the_next_one_gets_right() {
-    use std::io::BufRead as _;
     use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
 
     let (bench, server) = (Bench::new(), Server::start());
     let disk = patterned(SIZE);
     let job = job(&bench, &server, "/d");
-    for stall in [1 << 20, 40 << 20, 90 << 20] {
+    let log = bench.path("termination-log");
+    for (stall, kept) in [(1 << 20, 0), (40 << 20, 0), (90 << 20, 64 << 20)] {
         let faults = [Fault::Stall(stall)].into();
         let etag = Some("\"a\"".into());
         server.put("/d", Resource { body: disk.clone().into(), etag, faults, ..Resource::default() });
         let mut worker = Command::new(env!("CARGO_BIN_EXE_vmdisk-worker"))
             .env("VMDISK_JOB", serde_json::to_string(&job).unwrap())
-            .stdout(Stdio::piped())
+            .env("VMDISK_TERMINATION_LOG", &log)
+            .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let lines = std::io::BufReader::new(worker.stdout.take().unwrap()).lines();
-        let reached = lines
-            .map_while(Result::ok)
-            .filter_map(|line| vmdisk_wire::Progress::parse(&line))
-            .any(|progress| progress.bytes_fetched >= stall as u64);
-        assert!(reached);
+        let deadline = Instant::now() + Duration::from_mins(1);
+        // The event to wait for: its word says that all has come in, and that the record is there.
+        let word = loop {
+            let word = std::fs::read_to_string(&log).ok().and_then(|text| vmdisk_wire::Report::parse(&text));
+            match word {
+                Some(word) if word.bytes_fetched >= stall as u64 && word.resumable == (kept > 0) => break word,
+                word => assert!(Instant::now() < deadline, "held at {stall}, it says {word:?}"),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
         worker.kill().unwrap();
         worker.wait().unwrap();
+        assert_eq!((word.class, word.reason.as_str()), (ExitClass::Transient, vmdisk_wire::UNFINISHED));
+        assert_eq!(word.source.size, Some(SIZE as u64));
         assert!(!disk_of(&bench).exists(), "nothing is visible");
-        bench.job(&job).done();
+        let run = bench.job(&job).done();
         assert_disk(&disk_of(&bench), &disk);
         assert_eq!(files(&bench), ["disk.img"]);
+        assert!(SIZE as u64 - run.report.bytes_fetched >= kept, "{} bytes were paid again", run.report.bytes_fetched);
         std::fs::remove_file(disk_of(&bench)).unwrap();
+        std::fs::remove_file(&log).unwrap();
     }
 }
 
