@@ -38,6 +38,19 @@ pub fn kill_container(instance: &Instance, id: &str) -> Result<()> {
     signal_container(instance, id, Signal::KILL).map(drop)
 }
 
+/// What a container has written as its termination message so far.
+///
+/// # Errors
+/// When it has written none, or the kubelet made no place for one.
+pub fn termination_message(instance: &Instance, node: &str, pod_uid: &str, container: &str) -> Result<String> {
+    let pod = instance.state().join(node).join("kubelet/pods").join(pod_uid);
+    let dir = pod.join("containers").join(container);
+    // One file for each start of the container; ours start once.
+    let mut files = fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let file = files.next().context("the container has not been started")??.path();
+    fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+}
+
 /// A component of the control plane or a node that is stopped (SIGSTOP) for as long as this value lives.
 #[must_use = "the component goes on when this is dropped"]
 pub struct Stopped(Pid);

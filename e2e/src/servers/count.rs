@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,11 +41,21 @@ pub struct Seen {
     pub status: u16,
     /// Bytes of the body that were handed to the network.
     pub bytes: u64,
+    /// When it arrived, in milliseconds since the server began.
+    pub at_ms: u64,
 }
 
 /// The accounts of one server.
-#[derive(Default)]
-pub(crate) struct Counts(Mutex<BTreeMap<String, Count>>);
+pub(crate) struct Counts {
+    began: Instant,
+    paths: Mutex<BTreeMap<String, Count>>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { began: Instant::now(), paths: Mutex::default() }
+    }
+}
 
 /// One request's entry in the account.
 #[derive(Clone, Debug)]
@@ -55,7 +66,8 @@ pub(crate) struct Entry {
 
 impl Counts {
     /// Notes that a request arrived.
-    pub(crate) fn arrive(&self, path: &str, seen: Seen) -> Entry {
+    pub(crate) fn arrive(&self, path: &str, mut seen: Seen) -> Entry {
+        seen.at_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut counts = self.lock();
         let count = counts.entry(path.to_owned()).or_default();
         count.requests += 1;
@@ -112,6 +124,6 @@ impl Counts {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Count>> {
         // Sums stay whole whatever a panicking request did.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -65,6 +65,13 @@ pub enum Auth {
     },
     /// RFC 6750.
     Bearer(String),
+    /// RFC 6750, from a token service, as registries have it (Distribution specification, "Token Authentication").
+    Token {
+        /// The token.
+        token: String,
+        /// The URL of the token service: any that serves a JSON document with the token.
+        realm: String,
+    },
 }
 
 /// The faults of one server, by path.

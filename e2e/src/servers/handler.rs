@@ -79,7 +79,7 @@ fn seen(request: &Request<Body>) -> Seen {
 fn refusal(fault: &Fault, headers: &HeaderMap) -> Option<Response<Body>> {
     if let Some(challenge) = fault.auth.as_ref().and_then(|auth| challenge(auth, headers)) {
         let mut response = status(StatusCode::UNAUTHORIZED);
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         return Some(response);
     }
     let code = fault.status.and_then(|code| StatusCode::from_u16(code).ok());
@@ -102,15 +102,17 @@ fn span(headers: &HeaderMap) -> (u64, u64) {
 }
 
 /// What to ask for, when the request does not carry the right credentials.
-fn challenge(auth: &Auth, headers: &HeaderMap) -> Option<&'static str> {
-    let (wanted, challenge) = match auth {
+fn challenge(auth: &Auth, headers: &HeaderMap) -> Option<HeaderValue> {
+    let (wanted, scheme, realm) = match auth {
         Auth::Basic { username, password } => {
-            (format!("Basic {}", BASE64_STANDARD.encode(format!("{username}:{password}"))), "Basic realm=\"vmdisk\"")
+            (format!("Basic {}", BASE64_STANDARD.encode(format!("{username}:{password}"))), "Basic", "vmdisk")
         }
-        Auth::Bearer(token) => (format!("Bearer {token}"), "Bearer realm=\"vmdisk\""),
+        Auth::Bearer(token) => (format!("Bearer {token}"), "Bearer", "vmdisk"),
+        Auth::Token { token, realm } => (format!("Bearer {token}"), "Bearer", realm.as_str()),
     };
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    (given != Some(wanted.as_str())).then_some(challenge)
+    let challenge = HeaderValue::from_str(&format!("{scheme} realm=\"{realm}\""));
+    (given != Some(wanted.as_str())).then(|| challenge.unwrap_or(HeaderValue::from_static("Bearer")))
 }
 
 /// What a fault changes about an answer's headers.

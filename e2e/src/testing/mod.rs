@@ -12,6 +12,7 @@
 //!   until     waits for a condition on one object, by watch, with a deadline
 //!   reader    finds a disk in a claim from a pod: its bytes, and zeros behind it
 //!   files     publishes files on the HTTP server, sets faults, reads the accounts
+//!   registry  puts manifests of every shape on the registry
 //!   s3        puts objects on the S3 server
 //!   traces    what there is for a claim, on the cluster and on the machine; and that nothing of it is left
 //!   tape      every change of some objects, however short-lived
@@ -19,6 +20,7 @@
 //!   policy    the operator's policy, changed for a while
 //!   operator  the controller as it runs: who leads, and killing it
 //!   audit     who wrote what, and who was refused, from the API server's audit log
+//!   worker    a worker while it runs: what it has said so far, killing and evicting it
 //!   writes    how much an account wrote, by the same log
 //! ```
 
@@ -34,6 +36,7 @@ pub mod objects;
 pub mod operator;
 pub mod policy;
 pub mod reader;
+pub mod registry;
 pub mod s3;
 pub mod scene;
 pub mod syncs;
@@ -41,6 +44,7 @@ pub mod tape;
 pub mod traces;
 pub mod until;
 pub mod volumes;
+pub mod worker;
 pub mod writes;
 
 pub use bed::Bed;

@@ -7,7 +7,6 @@
 mod claims;
 mod credentials;
 mod disk;
-mod registry;
 mod sources;
 
 use anyhow::Result;

@@ -9,10 +9,10 @@ use populator_crd::v1alpha1::SourceType;
 use serde_json::json;
 use vmdisk_e2e::testing::objects::{self, CA_CONFIG_MAP};
 use vmdisk_e2e::testing::reader::Expected;
+use vmdisk_e2e::testing::registry::Repository;
 use vmdisk_e2e::testing::{Scene, bed, files, s3};
 
 use crate::disk::Image;
-use crate::registry::Repository;
 
 /// Of all tests: an object's key begins with the namespace.
 const BUCKET: &str = "content";

@@ -79,12 +79,10 @@ pub(crate) async fn failed(scene: &Scene, claim: &str, told: &Told<'_>) -> Resul
 
 /// Waits for a warning on the claim that names all of these, and gives its words.
 pub(crate) async fn warned(scene: &Scene, claim: &str, reason: &str, names: &[&str]) -> Result<String> {
-    let warnings = ListParams::default()
-        .fields(&format!("involvedObject.kind=PersistentVolumeClaim,involvedObject.name={claim},type=Warning"));
     let mut heard = Vec::new();
     let what = format!("{claim} is warned of {reason} with {names:?}");
     let found = until::probed(&what, SOON, async || {
-        heard = scene.api::<Event>().list(&warnings).await?.items;
+        heard = warnings(scene, claim).await?;
         let messages = heard.iter().filter(|event| event.reason.as_deref() == Some(reason));
         let mut messages = messages.filter_map(|event| event.message.clone());
         Ok(messages.find(|message| names.iter().all(|name| message.contains(name))))
@@ -92,6 +90,12 @@ pub(crate) async fn warned(scene: &Scene, claim: &str, reason: &str, names: &[&s
     .await;
     let said = || heard.iter().map(|event| format!("{:?}: {:?}", event.reason, event.message)).collect::<Vec<_>>();
     found.with_context(|| format!("the warnings were {:?}", said()))
+}
+
+/// All warnings on the claim.
+pub(crate) async fn warnings(scene: &Scene, claim: &str) -> Result<Vec<Event>> {
+    let which = format!("involvedObject.kind=PersistentVolumeClaim,involvedObject.name={claim},type=Warning");
+    Ok(scene.api::<Event>().list(&ListParams::default().fields(&which)).await?.items)
 }
 
 /// The claim is bound and holds `disk`, after one attempt.

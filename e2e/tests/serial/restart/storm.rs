@@ -13,6 +13,7 @@ use vmdisk_e2e::testing::{Scene, scenario};
 use crate::disk::Disk;
 use crate::operator::kill_leader;
 use crate::policy::Policy;
+use crate::random::Random;
 
 const KILLS: usize = 20;
 /// How many claims are on their way at once: one more than may be filled, so that there is always a queue.
@@ -27,7 +28,7 @@ async fn killed_twenty_times_at_random_moments() {
         let policy = Policy::set(&scene.bed.client, &[("concurrency", "2"), ("retryBackoffDuration", "1s")]).await?;
         let outcome = storm(scene, &random).await;
         policy.reset().await?;
-        outcome.with_context(|| format!("again with {SEED}={}", random.seed))
+        outcome.with_context(|| random.again())
     })
     .await;
 }
@@ -67,40 +68,4 @@ async fn claims(scene: &Scene, lane: usize, random: &Random, over: &Cell<bool>) 
         filled += 1;
     }
     Ok(filled)
-}
-
-const SEED: &str = "VMDISK_TEST_SEED";
-
-/// Splitmix64, from a seed that is told.
-struct Random {
-    seed: u64,
-    state: Cell<u64>,
-}
-
-impl Random {
-    /// From the environment's seed, or a new one.
-    fn seeded() -> Result<Self> {
-        let seed = if let Ok(seed) = std::env::var(SEED) {
-            seed.parse().with_context(|| format!("{SEED}={seed}: a number is expected"))?
-        } else {
-            let mut bytes = [0; 8];
-            rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes).ok().context("random bytes")?;
-            u64::from_ne_bytes(bytes)
-        };
-        say(&format!("{SEED}={seed}"));
-        Ok(Self { seed, state: Cell::new(seed) })
-    }
-
-    fn next(&self) -> u64 {
-        let state = self.state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.state.set(state);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// 0 to 1.
-    fn share(&self) -> f64 {
-        f64::from(u32::try_from(self.next() >> 32).unwrap_or(u32::MAX)) / f64::from(u32::MAX)
-    }
 }

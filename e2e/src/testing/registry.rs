@@ -6,16 +6,17 @@ use anyhow::{Context as _, Result, ensure};
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use vmdisk_e2e::cache::hex;
-use vmdisk_e2e::testing::bed;
-use vmdisk_e2e::vm::container_disk;
+
+use super::bed;
+use crate::cache::hex;
+use crate::vm::container_disk;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 /// One repository.
-pub(crate) struct Repository {
+pub struct Repository {
     http: reqwest::Client,
     host: String,
     name: String,
@@ -23,7 +24,10 @@ pub(crate) struct Repository {
 
 impl Repository {
     /// The repository of this name on the registry that asks nobody who he is.
-    pub(crate) fn new(name: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When the environment does not name the registry.
+    pub fn new(name: &str) -> Result<Self> {
         let ca = std::fs::read(bed::path("CA_FILE")?)?;
         let ca = reqwest::Certificate::from_pem(&ca).context("CA_FILE holds no certificate")?;
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([ca]).build()?;
@@ -31,19 +35,26 @@ impl Repository {
     }
 
     /// What an image's `url` says of a tag.
-    pub(crate) fn url(&self, tag: &str) -> String {
+    #[must_use]
+    pub fn url(&self, tag: &str) -> String {
         format!("docker://{}/{}:{tag}", self.host, self.name)
     }
 
     /// A container disk with OCI's media types.
-    pub(crate) fn container_disk(&self, tag: &str, disk: &Path, scratch: &Path) -> Result<String> {
+    ///
+    /// # Errors
+    /// When it cannot be packed, or the registry refuses it.
+    pub fn container_disk(&self, tag: &str, disk: &Path, scratch: &Path) -> Result<String> {
         let packed = container_disk::pack(disk, &scratch.join(format!("layout-{tag}")))?;
         packed.push(&format!("{}/{}:{tag}", self.host, self.name), &bed::path("CA_FILE")?)?;
         Ok(packed.digest)
     }
 
     /// The same container disk with Docker's media types.
-    pub(crate) async fn docker(&self, tag: &str, like: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the registry refuses it.
+    pub async fn docker(&self, tag: &str, like: &str) -> Result<()> {
         let mut manifest = self.get(like).await?;
         manifest["mediaType"] = json!(DOCKER_MANIFEST);
         manifest["config"]["mediaType"] = json!("application/vnd.docker.container.image.v1+json");
@@ -51,8 +62,11 @@ impl Repository {
         self.put(tag, DOCKER_MANIFEST, &manifest).await
     }
 
-    /// An artifact whose one blob is the image itself.
-    pub(crate) async fn artifact(&self, tag: &str, image: &Path, media_type: &str) -> Result<()> {
+    /// An artifact whose one blob is the image itself; gives the blob's path on the server.
+    ///
+    /// # Errors
+    /// When the registry refuses it.
+    pub async fn artifact(&self, tag: &str, image: &Path, media_type: &str) -> Result<String> {
         let name = image.file_name().context("an image has a file name")?.to_string_lossy();
         let mut layer = self.blob(std::fs::read(image)?, media_type).await?;
         layer["annotations"] = json!({"org.opencontainers.image.title": name});
@@ -63,11 +77,16 @@ impl Repository {
             "config": self.blob(b"{}".to_vec(), "application/vnd.oci.empty.v1+json").await?,
             "layers": [layer],
         });
-        self.put(tag, MANIFEST, &manifest).await
+        self.put(tag, MANIFEST, &manifest).await?;
+        let digest = manifest["layers"][0]["digest"].as_str().unwrap_or_default();
+        Ok(format!("/v2/{}/blobs/{digest}", self.name))
     }
 
     /// An index in which another platform comes first.
-    pub(crate) async fn index(&self, tag: &str, foreign: &str, ours: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the registry refuses it.
+    pub async fn index(&self, tag: &str, foreign: &str, ours: &str) -> Result<()> {
         let mut manifests = Vec::new();
         for (of, architecture) in [(foreign, "s390x"), (ours, "amd64")] {
             let bytes = self.get_bytes(of).await?;
