@@ -18,7 +18,7 @@ use vmdisk_e2e::testing::reader::{self, Expected};
 use vmdisk_e2e::testing::tape::Tape;
 use vmdisk_e2e::testing::volumes::Volumes;
 use vmdisk_e2e::testing::worker::{Word, Worker};
-use vmdisk_e2e::testing::{Scene, scenario, syncs};
+use vmdisk_e2e::testing::{Scene, scenario, syncs, until};
 
 use crate::policy::Policy;
 use crate::random::Random;
@@ -139,6 +139,11 @@ impl Transfer {
             End::Killed => worker.kill()?,
             End::Evicted => worker.evict(scene).await?,
         }
+        // One that is told to stop takes what comes until it has stopped.
+        until::probed("its end is recorded", DEADLINE, async || {
+            Ok(syncs::status_of(scene, case.name).await?.and_then(|status| status.last_failure).map(drop))
+        })
+        .await?;
         server.heal(&published.path).await?;
         reader::holds(scene, case.name, case.mode, &expected, DEADLINE).await?;
         let after = server.count(&published.path).await?;
