@@ -26,10 +26,9 @@ use crate::random::Random;
 const DEADLINE: Duration = Duration::from_mins(2);
 
 /// So much of a raw disk is written before there is a record of it.
-const RECORD: u64 = 64 << 20;
-/// A disk with a record, and what else is long enough to be killed in the middle.
-const LARGE: usize = 96 << 20;
-const SMALL: usize = 24 << 20;
+const RECORD: u64 = 16 << 20;
+/// The size of every disk: there is a record of a raw one behind the middle.
+const SIZE: usize = 40 << 20;
 /// What a server has handed to the network when a worker is killed.
 const LOST: u64 = 8 << 20;
 
@@ -125,8 +124,7 @@ impl Transfer {
         let server = Server::files()?;
         server.set(&published.path, &Fault { hold_at: Some(place), ..Fault::default() }).await?;
         scene.create(&objects::image(case.name, &published.url)).await?;
-        let claim = if case.goes_on() { "128Mi" } else { "64Mi" };
-        scene.create(&objects::claim(case.name, case.name, claim, case.mode)?).await?;
+        scene.create(&objects::claim(case.name, case.name, "64Mi", case.mode)?).await?;
 
         let worker = Worker::of(scene, case.name, DEADLINE).await?;
         server.until_held(&published.path, DEADLINE).await?;
@@ -187,8 +185,7 @@ impl Transfer {
 
 /// Publishes random bytes as the case wants them; gives beside it what a claim must hold.
 fn publish(scene: &Scene, case: Case) -> Result<(Published, Expected)> {
-    let size = if case.goes_on() { LARGE } else { SMALL };
-    let (disk, expected) = files::publish_random(scene, &format!("{}.img", case.name), size)?;
+    let (disk, expected) = files::publish_random(scene, &format!("{}.img", case.name), SIZE)?;
     let Some(pack) = case.pack else { return Ok((disk, expected)) };
     let image = files::place(scene, case.name)?;
     pack(&disk.file, &image.file)?;

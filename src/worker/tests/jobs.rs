@@ -308,7 +308,7 @@ fn a_worker_that_is_killed_leaves_what_the_next_one_gets_right() {
     let disk = patterned(SIZE);
     let job = job(&bench, &server, "/d");
     let log = bench.path("termination-log");
-    for (stall, kept) in [(1 << 20, 0), (40 << 20, 0), (90 << 20, 64 << 20)] {
+    for (stall, kept) in [(1 << 20, 0), (15 << 20, 0), (90 << 20, 16 << 20)] {
         let faults = [Fault::Stall(stall)].into();
         let etag = Some("\"a\"".into());
         server.put("/d", Resource { body: disk.clone().into(), etag, faults, ..Resource::default() });

@@ -49,10 +49,11 @@ impl Drop for Dice {
 }
 
 /// Runs the worker until the server has sent so many bytes, and no instant longer. How many it has sent by then.
-fn killed_after(bytes: u64, server: &Server, job: &Job) -> u64 {
+fn killed_after(bytes: u64, bench: &Bench, server: &Server, job: &Job) -> u64 {
     let before = server.delivered();
     let mut worker = Command::new(env!("CARGO_BIN_EXE_vmdisk-worker"))
         .env("VMDISK_JOB", serde_json::to_string(job).unwrap())
+        .env("VMDISK_TERMINATION_LOG", bench.path("termination-log"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -95,7 +96,7 @@ fn a_raw_file_goes_on_where_the_last_record_was() {
         let (mut paid, mut allowed) = (0, size);
         // The first kill falls behind more than may be lost; behind the second one, something is left to do.
         for range in [size * 5 / 8..=size * 3 / 4, 1..=size / 5] {
-            let bytes = killed_after(dice.roll(range), &server, &job);
+            let bytes = killed_after(dice.roll(range), &bench, &server, &job);
             assert!(!target.join("disk.img").exists(), "nothing is visible");
             paid += bytes;
             allowed += bytes.min(LOST);
@@ -137,7 +138,7 @@ fn every_other_file_starts_again() {
         server.put("/d", resource(image));
         for _ in 0..ROUNDS {
             for _ in 0..2 {
-                killed_after(dice.roll(1..=size), &server, &job);
+                killed_after(dice.roll(1..=size), &bench, &server, &job);
                 if target.exists() {
                     // The last byte had been sent, and the worker was faster than the kill.
                     assert_disk(&target, &disk);
@@ -163,7 +164,7 @@ fn a_device_ends_with_the_disk_whatever_was_half_written() {
         let size = image.len() as u64;
         server.put("/d", resource(image));
         for _ in 0..ROUNDS {
-            killed_after(dice.roll(1..=size), &server, &job);
+            killed_after(dice.roll(1..=size), &bench, &server, &job);
             assert_eq!(completed(&bench, &server, &job), size, "a device has no room for a record");
             block::assert_device(&device, &disk);
             // Another disk's remains, for the next round to cover.
