@@ -16,9 +16,10 @@ pub(crate) const MIDDLE: u64 = 5 << 20;
 /// What a server has handed to the network when a connection breaks, and the worker may not have got.
 pub(crate) const LOST: u64 = 1 << 20;
 
-/// What the network may have taken of an answer that is of other bytes: it is asked for when a server refuses to go on,
-/// since some do not know `If-Match`, and its tag tells.
-pub(crate) const REFUSED: u64 = 2 << 20;
+/// What the network may have taken of an answer that the worker refuses by its headers, as one of other bytes: it is
+/// asked for when a server refuses to go on, since some do not know `If-Match`, and its tag tells. How much the sockets
+/// take in is the kernel's affair (`tcp_wmem` lets 4 MiB wait); it is less than an image.
+pub(crate) const REFUSED: u64 = 5 << 20;
 
 /// Breaks the connection in the middle, as soon as the test has said what is to follow.
 pub(crate) fn broken() -> Fault {
