@@ -9,8 +9,9 @@ use rustix::fs::OFlags;
 
 use super::buffer::AlignedBuffer;
 use super::eraser::Eraser;
+use super::medium::Medium;
 use super::queue::Queue;
-use super::writer::{Medium, Writer};
+use super::writer::Writer;
 use super::{PROBED, Wish, refuse_nested, to_usize};
 use crate::failure::{Failure, Reason, Result};
 use crate::room::{Room, human};

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use vmdisk_format::zero::GRANULE;
 
-use super::writer::{Medium, Writer};
+use super::medium::Medium;
+use super::writer::Writer;
 use super::{PROBED, Wish, refuse_nested};
 use crate::failure::{Failure, Result};
 use crate::remove::remove;

@@ -9,6 +9,7 @@ mod buffer;
 mod device;
 mod eraser;
 mod file;
+mod medium;
 mod pool;
 mod queue;
 mod runs;

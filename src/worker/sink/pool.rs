@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 
 use vmdisk_format::{Error, Inflater};
 
+use super::medium::Medium;
 use super::window::{Flushed, Window};
-use super::writer::Medium;
 use crate::progress::Counters;
 
 /// One thread inflates while the other's write is on its way; more than four only contend for the device.

@@ -11,14 +11,12 @@
 //!   the decoder's thread        ◀── empty again ──┘
 //! ```
 
-use std::fs::File;
-use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use vmdisk_format::{CompressedCluster, Error, Inflater};
 
-use super::eraser::Eraser;
+use super::medium::Medium;
 use super::pool::{Pool, failed};
 use super::units::Units;
 use super::window::{Flushed, WINDOW, Window};
@@ -27,35 +25,6 @@ use crate::progress::Counters;
 
 /// Without `O_DIRECT`, as much may be dirty in the page cache: a container's memory limit counts it.
 const MAX_DIRTY: u64 = 32 << 20;
-
-/// A file or device, and how it takes writes.
-pub(super) struct Medium {
-    /// The open file.
-    pub(super) file: File,
-    /// Whether it was opened with `O_DIRECT`.
-    pub(super) direct: bool,
-    /// What is written or left out at least, in bytes.
-    pub(super) granule: usize,
-    /// What makes it read zeros; absent where it does wherever nothing was written.
-    pub(super) eraser: Option<Eraser>,
-    /// Its length, a multiple of its sector; the last unit may be cut by it.
-    pub(super) length: u64,
-}
-
-impl Medium {
-    /// Makes `range` read as zeros, if it does not anyway.
-    pub(super) fn zero(&self, range: Range<u64>) -> io::Result<()> {
-        match &self.eraser {
-            Some(eraser) if !range.is_empty() => eraser.zero(&self.file, range),
-            _ => Ok(()),
-        }
-    }
-
-    /// How much of `length` bytes at `offset` lies on the medium.
-    pub(super) fn clip(&self, offset: u64, length: usize) -> usize {
-        to_usize(self.length.saturating_sub(offset)).min(length)
-    }
-}
 
 /// Assembles and writes.
 pub struct Writer {
@@ -195,11 +164,7 @@ impl Writer {
     }
 
     fn settle(&self) -> Result<(), Error> {
-        self.medium.file.sync_data().map_err(|error| failed(0, error))?;
-        if !self.medium.direct {
-            drop_cache(&self.medium.file);
-        }
-        Ok(())
+        self.medium.sync().map_err(|error| failed(0, error))
     }
 
     /// Writes what is assembled and makes all of it durable.
@@ -237,11 +202,6 @@ impl Writer {
     pub fn unwritten(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.written.gaps(self.medium.length)
     }
-}
-
-/// Pages that are clean now are of no use to anybody else; failure to drop them does no harm.
-fn drop_cache(file: &File) {
-    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@ use std::os::unix::fs::FileExt;
 use proptest::prelude::*;
 
 use super::*;
+use crate::sink::eraser::Eraser;
 
 fn medium(file: &tempfile::NamedTempFile, reads_zero: bool, length: u64) -> Medium {
     let eraser = (!reads_zero).then(|| Eraser::new(4096));

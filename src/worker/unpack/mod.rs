@@ -7,6 +7,7 @@ mod diff_id;
 mod gzip;
 mod parallel;
 mod select;
+mod shown;
 mod sightings;
 mod sparse;
 mod stream;
@@ -28,8 +29,8 @@ use wrapping::{Fetched, Wrapping};
 
 pub use compression::Compression;
 pub use diff_id::DiffId;
-pub(crate) use select::shown;
 pub use select::{Container, Hidden, check_path};
+pub(crate) use shown::shown;
 pub use sightings::Sightings;
 
 /// An image in an archive in a compressed layer is three deep; more is a bomb or a mistake.
@@ -215,7 +216,7 @@ impl Unpacker<'_> {
         let mut archive = tar::Archive::new(reader);
         let mut found = false;
         while let Some(entry) = archive.next()? {
-            let path = select::shown(&entry.path);
+            let path = shown(&entry.path);
             if selector.judge(&entry)? == select::Verdict::Take {
                 found = true;
                 self.budget.enter(path);

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use super::shown::shown;
 use super::sightings::Sightings;
 use super::tar::{Entry, Kind};
 use super::{StageError, refused};
@@ -231,14 +232,6 @@ fn canonical(path: &str) -> Option<String> {
 /// makes such an archive does not mean a disk. In layers paths are absolute by nature.
 fn leads_out(entry: &Entry) -> bool {
     entry.kind == Kind::Regular && (entry.path.starts_with('/') || entry.path.split('/').any(|part| part == ".."))
-}
-
-/// A path out of an archive, made fit for a message: without control characters, and cut.
-pub(crate) fn shown(path: &str) -> String {
-    const LIMIT: usize = 100;
-    let ellipsis = if path.chars().nth(LIMIT).is_some() { "…" } else { "" };
-    let start: String = path.chars().take(LIMIT).collect();
-    format!("{}{ellipsis}", start.escape_debug())
 }
 
 fn kind_name(kind: Kind) -> &'static str {
