@@ -256,9 +256,8 @@ impl Body {
     /// Room for a range. The chunks of a connection lie in buffers of its own, much of which is not theirs: what is to
     /// wait is copied, so that it takes no more than its size, and into the same memory again and again.
     fn buffer(&mut self) -> BytesMut {
-        let is_read = self.buffers.front_mut().is_some_and(|oldest| oldest.try_reclaim(RANGE));
-        let oldest = if is_read { self.buffers.pop_front() } else { None };
-        oldest.unwrap_or_else(|| BytesMut::with_capacity(RANGE))
+        let read = self.buffers.pop_front_if(|oldest| oldest.try_reclaim(RANGE));
+        read.unwrap_or_else(|| BytesMut::with_capacity(RANGE))
     }
 }
 

@@ -49,7 +49,7 @@ impl DiffId {
         let thread = thread::Builder::new().name("diff_id".into()).spawn(hash).map_err(|error| {
             Failure::new(Reason::Internal, format!("failed to start the thread that hashes a layer's content: {error}"))
         })?;
-        let tapped = Tapped { content, current: Bytes::new(), rest: Vec::new().into_iter(), hasher: Some(sender) };
+        let tapped = Tapped { content, rest: Vec::new().into_iter(), hasher: Some(sender) };
         Ok((Box::new(Decoded::of(tapped)), Hashing { diff_id: self, thread }))
     }
 
@@ -84,7 +84,6 @@ impl Hashing {
 /// A stream whose bytes another thread sees, too.
 struct Tapped<S> {
     content: S,
-    current: Bytes,
     rest: vec::IntoIter<Bytes>,
     /// None after the end.
     hasher: Option<SyncSender<Bytes>>,
@@ -92,14 +91,11 @@ struct Tapped<S> {
 
 impl<S: Stream> Chunks for Tapped<S> {
     fn next(&mut self) -> io::Result<Bytes> {
-        if self.current.is_empty() && self.rest.as_slice().is_empty() {
-            self.rest = self.content.batch(u64::MAX)?.into_iter();
+        if self.rest.as_slice().is_empty() {
+            // A decoder may make pieces of many mebibytes, and a queue of those would be a multiple of that.
+            self.rest = self.content.batch(CHUNK as u64)?.into_iter();
         }
-        if self.current.is_empty() {
-            self.current = self.rest.next().unwrap_or_default();
-        }
-        // A decoder may make pieces of many mebibytes, and a queue of those would be a multiple of that.
-        let piece = self.current.split_to(self.current.len().min(CHUNK));
+        let piece = self.rest.next().unwrap_or_default();
         if piece.is_empty() {
             self.hasher = None;
         } else if let Some(hasher) = &self.hasher {

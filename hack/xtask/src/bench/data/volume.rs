@@ -8,6 +8,10 @@ use anyhow::{Context as _, Result, ensure};
 use vmdisk_e2e::command::cmd;
 use vmdisk_e2e::machine::is_mounted;
 
+/// Where it is mounted, and the file that it lies in.
+const MOUNT: &str = "volume";
+const FILE: &str = "volume.ext4";
+
 /// A mounted ext4 in a sparse file; it goes when this is dropped.
 pub(super) struct Volume {
     mount: PathBuf,
@@ -21,7 +25,7 @@ impl Volume {
             rustix::process::geteuid().is_root(),
             "a disk of 100 GiB needs a file system to be mounted; run as root"
         );
-        let volume = Self { mount: dir.join("volume"), file: dir.join("volume.ext4") };
+        let volume = Self { mount: dir.join(MOUNT), file: dir.join(FILE) };
         fs::create_dir_all(&volume.mount).with_context(|| format!("cannot create {}", volume.mount.display()))?;
         // The file system's own tables take less than a quarter.
         cmd("truncate").args(["--size", &(bytes + bytes / 4).to_string()]).arg(&volume.file).run()?;
@@ -42,22 +46,26 @@ impl Volume {
 
     /// Removes what a bench that was killed has left below `dir`.
     pub(super) fn clean_up(dir: &Path) -> Result<()> {
-        let (mount, file) = (dir.join("volume"), dir.join("volume.ext4"));
-        if is_mounted(&mount)? {
-            cmd("umount").arg(&mount).run()?;
-        }
-        match device(&file)? {
-            Some(device) => cmd("losetup").args(["--detach", &device]).run(),
-            None => Ok(()),
-        }
+        release(&dir.join(MOUNT), &dir.join(FILE))
     }
 }
 
 impl Drop for Volume {
     fn drop(&mut self) {
         // What stays is cleaned up by the next run.
-        let _ = self.mount.parent().map(Self::clean_up);
+        let _ = release(&self.mount, &self.file);
         let _ = fs::remove_file(&self.file);
+    }
+}
+
+/// Takes the file system off its device, and that off `file`.
+fn release(mount: &Path, file: &Path) -> Result<()> {
+    if is_mounted(mount)? {
+        cmd("umount").arg(mount).run()?;
+    }
+    match device(file)? {
+        Some(device) => cmd("losetup").args(["--detach", &device]).run(),
+        None => Ok(()),
     }
 }
 
