@@ -67,11 +67,12 @@ impl Served {
         Ok(count)
     }
 
-    /// The attempt that was broken has paid for what came before that, and the sync says so. Gives what was sent.
-    pub(crate) async fn is_paid_to_the_middle(&self, scene: &Scene, claim: &str) -> Result<u64> {
+    /// The attempt that was broken has paid for what came before that, and the sync says so; the network took no more than
+    /// `besides`. Gives what was sent.
+    pub(crate) async fn is_paid_to_the_middle(&self, scene: &Scene, claim: &str, besides: u64) -> Result<u64> {
         let status = status(scene, claim).await?;
         let (paid, count) = (paid(&status), self.count().await?);
-        let sent = MIDDLE..=MIDDLE + REFUSED;
+        let sent = MIDDLE..=MIDDLE + besides;
         ensure!(sent.contains(&count.bytes), "{claim}: {} bytes were sent: {:?}", count.bytes, count.log);
         ensure!(status.attempt == 1 && (MIDDLE - LOST..=MIDDLE).contains(&paid), "{claim}: the sync says {status:?}");
         Ok(count.bytes)
