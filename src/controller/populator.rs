@@ -159,7 +159,8 @@ impl DiskPopulator {
                     permit = Permit::Fresh;
                 }
                 Step::CreateWorker => {
-                    let order = Order { image, claim: &context.claim, status, policy: &policy };
+                    let prime_uid = context.prime.as_deref().and_then(|prime| prime.metadata.uid.as_deref());
+                    let order = Order { image, claim: &context.claim, status, policy: &policy, prime_uid };
                     let Some(refused) = self.create_worker(order, context, &sync).await? else {
                         self.gate.started(&sync_uid).await?;
                         return Ok(Populate::Running(wait(None, Some(policy.start_timeout))));

@@ -162,6 +162,10 @@ pub struct Target {
     /// Means nothing on a block device.
     #[serde(default = "default_overhead")]
     pub overhead_per_mille: u32,
+    /// The UID of the claim that the volume is bound to. A record of progress counts only if it bears this UID: nobody
+    /// who had the storage before the claim was made can have known it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_uid: Option<String>,
 }
 
 fn default_overhead() -> u32 {

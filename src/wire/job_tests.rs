@@ -30,6 +30,7 @@ fn a_job_survives_the_wire() {
             path: crate::TARGET_DEVICE.into(),
             requested_bytes: Some(1 << 30),
             overhead_per_mille: 0,
+            claim_uid: Some("prime-uid".into()),
         }),
         limits: Limits { allowed_sources: vec!["s3://bucket".into()], ..Limits::default() },
     };

@@ -227,6 +227,7 @@ impl Output {
             // By hand nobody but the user decides how full a file system may get.
             overhead_per_mille: 0,
             owner: None,
+            claim_uid: None,
         });
         let directory = match &self.scratch_dir {
             Some(directory) => directory.clone(),

@@ -20,7 +20,7 @@ use crate::progress::Counters;
 use crate::report::Findings;
 use crate::resume::{self, Resume};
 use crate::room::Room;
-use crate::sink::{Target, UNIT, Writer};
+use crate::sink::{Target, Writer};
 use crate::staging::{Scratch, Staged};
 use crate::unpack::{Beginning, Length, Piece, StageError};
 
@@ -228,8 +228,10 @@ impl Decode {
     }
 
     fn open(&self, recorded: bool) -> Result<RoomySink> {
-        let journal = match (&self.target, &self.resumable) {
-            (Target::File(file), Some(resume)) if recorded => Some((file.journal().clone(), resume.clone())),
+        let journal = match (self.target.journal(), &self.resumable) {
+            (Some(journal), Some(resume)) if recorded && journal.takes(resume) => {
+                Some((journal.clone(), resume.clone()))
+            }
             _ => None,
         };
         let resumed = journal.is_some() && self.keep_below > 0;
@@ -383,7 +385,7 @@ impl RoomySink {
     }
 
     fn record_now(&mut self) -> Result<()> {
-        let reached = self.reached / UNIT * UNIT;
+        let reached = self.writer.recordable(self.reached);
         let Some((journal, resume)) = self.journal.as_mut().filter(|_| reached > self.recorded) else {
             return Ok(());
         };

@@ -9,6 +9,7 @@
 //! The program does one piece of work and ends with a [`vmdisk_wire::Report`] and its exit class. It links no
 //! Kubernetes: a controller gives it a [`vmdisk_wire::Job`], a human a command line.
 
+mod aligned;
 pub mod channel;
 pub mod cli;
 pub mod decode;

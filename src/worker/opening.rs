@@ -133,8 +133,7 @@ fn open_local(path: &Path, findings: &Findings) -> Result<Opened> {
 
 /// Opens the blob behind what an earlier attempt left of it, if that is the same image and the source agrees.
 async fn go_on(blob: &Blob, target: &Target, counters: &Counters) -> Result<Option<(Body, File, u64)>> {
-    if let Target::File(file) = target
-        && let Some(resume) = file.resume()
+    if let Some(resume) = target.resume()
         && let Some(object) = expecting(&blob.object, resume).filter(|_| !blob.is_cut())
         && let Ok(part) = File::open(target.path())
     {

@@ -146,9 +146,10 @@ async fn fill_from(
     counters: &Counters,
     findings: &Findings,
 ) -> Result<Unpacked> {
-    for stage_all in [false, true] {
+    let (mut stage_all, mut doubted) = (false, false);
+    loop {
         let target = Target::prepare(wish)?;
-        findings.resumable(matches!(&target, Target::File(file) if file.resume().is_some()));
+        findings.resumable(target.resume().is_some());
         let promised_size = bytes.blob().and_then(|blob| blob.disk_size);
         if let Some(size) = promised_size {
             target.room().check(size)?;
@@ -174,17 +175,24 @@ async fn fill_from(
         let verifier = bytes.verifier(work)?;
         let rules = Rules { room: Some(room), ..rules.clone() };
         let run = move |pieces: &mut _| decode.run(pieces);
-        match pipeline::run(feed, length, verifier, rules, run, counters).await? {
-            (_, Decoded::Disk) => return Ok(Unpacked::Disk),
-            (Some(unpacked), Decoded::Nothing) => return Ok(unpacked),
-            (None, Decoded::Nothing) => break,
-            // The last resort, and the only one that pays twice: the layout refers back to what is gone.
-            (_, Decoded::NeedsWholeImage) => {
+        match pipeline::run(feed, length, verifier, rules, run, counters).await {
+            Ok((_, Decoded::Disk)) => return Ok(Unpacked::Disk),
+            Ok((Some(unpacked), Decoded::Nothing)) => return Ok(unpacked),
+            // The last resort: the layout refers back to what is gone.
+            Ok((_, Decoded::NeedsWholeImage)) if !stage_all => {
                 tracing::warn!("the image's layout needs all of it at once; it is fetched again and staged");
+                stage_all = true;
             }
+            Ok(_) => return Err(Failure::new(Reason::Internal, "the stages disagree about the image")),
+            // What was kept may be at fault, and only the whole image tells.
+            Err(failure) if failure.class() == ExitClass::VerificationFailed && keep_below > 0 && !doubted => {
+                tracing::warn!(%failure, "what an earlier attempt left may be damaged; the image is fetched again");
+                findings.resumable(sink::leave(wish, false));
+                doubted = true;
+            }
+            Err(failure) => return Err(failure),
         }
     }
-    Err(Failure::new(Reason::Internal, "a staged image was asked for again"))
 }
 
 async fn resolve(work: &Work, findings: &Findings) -> Result<Option<Resolved>> {

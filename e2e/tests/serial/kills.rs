@@ -56,7 +56,7 @@ impl Case {
 
     /// Whether a second worker goes on where the first one was.
     fn goes_on(&self) -> bool {
-        self.pack.is_none() && self.mode == Mode::Filesystem
+        self.pack.is_none()
     }
 }
 

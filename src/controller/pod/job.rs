@@ -21,6 +21,8 @@ pub struct Order<'a> {
     pub status: &'a VMDiskSyncStatus,
     /// The policy in force.
     pub policy: &'a Policy,
+    /// The UID of the prime.
+    pub prime_uid: Option<&'a str>,
 }
 
 /// Makes the job.
@@ -29,7 +31,7 @@ pub struct Order<'a> {
 ///
 /// [`SpecError`] when the image's spec does not say what to do.
 pub fn job(order: Order<'_>) -> Result<Job, SpecError> {
-    let Order { image, claim, status, policy } = order;
+    let Order { image, claim, status, policy, prime_uid } = order;
     let spec = &image.spec;
     let source_type = spec.source_type()?;
     // What an earlier attempt resolved holds only for the spec that it was made with.
@@ -62,6 +64,7 @@ pub fn job(order: Order<'_>) -> Result<Job, SpecError> {
                 TargetKind::Filesystem => policy.overhead_per_mille,
                 TargetKind::Block => 0,
             },
+            claim_uid: prime_uid.map(str::to_owned),
         }),
         limits: Limits {
             bandwidth_bytes_per_second: policy.bandwidth_per_worker,

@@ -36,7 +36,7 @@ fn build(image: &VMDiskImage, claim: &PersistentVolumeClaim, policy: &Policy, no
         controller: Some(true),
         block_owner_deletion: None,
     };
-    let order = Order { image, claim, status: &status(1), policy };
+    let order = Order { image, claim, status: &status(1), policy, prime_uid: Some("prime-uid") };
     WorkerPod { order, claim_ref: &claim_ref, namespace: "images", owner, node, image: "worker:1" }.build().unwrap()
 }
 
@@ -100,7 +100,8 @@ fn a_retry_is_pinned_to_what_was_resolved_and_another_spec_is_not() {
     let resolved = Some(SourceFacts { digest: Some("\"etag\"".into()), ..SourceFacts::default() });
     for (generation, pinned) in [(Some(3), Some("\"etag\"")), (Some(2), None), (None, None)] {
         let status = VMDiskSyncStatus { source: resolved.clone(), image_generation: generation, ..status(2) };
-        let job = job(Order { image: &image, claim: &claim, status: &status, policy: &policy }).unwrap();
+        let job =
+            job(Order { image: &image, claim: &claim, status: &status, policy: &policy, prime_uid: None }).unwrap();
         assert_eq!(job.source.pinned.as_deref(), pinned, "{generation:?}");
     }
 }

@@ -7,20 +7,50 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::buffer::AlignedBuffer;
 use super::eraser::Eraser;
 use super::medium::Medium;
 use super::queue::Queue;
+use super::window::WINDOW;
 use super::writer::Writer;
-use super::{PROBED, Wish, refuse_nested, to_usize};
+use super::{PROBED, UNIT, Wish, refuse_nested, to_usize};
+use crate::aligned::AlignedBuffer;
 use crate::failure::{Failure, Reason, Result};
+use crate::resume::{Journal, Resume};
 use crate::room::{Room, human};
+
+/// The least length of a record.
+const LEAST_RECORD: u64 = 4096;
+
+/// The largest piece that a thin pool allocates (Linux Documentation/admin-guide/device-mapper/thin-provisioning.rst).
+const LARGEST_CHUNK: u64 = 1 << 30;
 
 /// A block device.
 #[derive(Debug)]
 pub struct DeviceTarget {
     path: PathBuf,
     size: u64,
+    queue: Queue,
+    record: Option<Record>,
+}
+
+/// The record of what is durable. It takes the place of the device's last unit as long as the disk is not whole.
+#[derive(Debug)]
+struct Record {
+    offset: u64,
+    journal: Journal,
+    resume: Option<Resume>,
+}
+
+impl Record {
+    /// In the last unit that has room for it, if the job says whose it is and the device is more than that unit.
+    fn of(wish: &Wish, size: u64, queue: Queue) -> Option<Self> {
+        let claim_uid = wish.claim_uid.clone()?;
+        let block = queue.sector.max(LEAST_RECORD);
+        let offset = size.checked_sub(block)? / UNIT * UNIT;
+        let journal = Journal::on_device(wish.path.clone(), offset, to_usize(block), claim_uid);
+        let resume = journal.read().filter(|resume| resume.bytes <= offset && resume.bytes.is_multiple_of(UNIT));
+        (offset > 0).then_some(Self { offset, journal, resume })
+    }
 }
 
 impl DeviceTarget {
@@ -29,7 +59,8 @@ impl DeviceTarget {
     /// # Errors
     ///
     /// [`Reason::DeviceNotWritable`] when it cannot be opened, with the container runtime's setting that decides it.
-    pub fn prepare(path: &Path) -> Result<Self> {
+    pub fn prepare(wish: &Wish) -> Result<Self> {
+        let path = &wish.path;
         let mut file = open(path)?;
         let is_device =
             file.metadata().map_err(|error| Failure::target("look at", path, &error))?.file_type().is_block_device();
@@ -38,7 +69,8 @@ impl DeviceTarget {
         }
         // The end of a device is its size, whatever its sectors; this needs no ioctl.
         let size = file.seek(SeekFrom::End(0)).map_err(|error| Failure::target("measure", path, &error))?;
-        Ok(Self { path: path.to_owned(), size })
+        let queue = Queue::of(&file).map_err(|error| Failure::target("measure the sectors of", path, &error))?;
+        Ok(Self { path: path.clone(), size, queue, record: Record::of(wish, size, queue) })
     }
 
     pub(super) fn room(&self) -> Room {
@@ -55,22 +87,47 @@ impl DeviceTarget {
         self.size
     }
 
-    pub(super) fn open(&self) -> Result<Medium> {
-        let file = open(&self.path)?;
-        let Queue { granule, .. } = Queue::of(&file).map_err(|error| self.failure("measure the sectors of", &error))?;
-        // Nobody knows what a device held before.
-        Ok(Medium { file, direct: true, granule, eraser: Some(Eraser::new(granule)), length: self.size })
+    pub(super) fn journal(&self) -> Option<&Journal> {
+        self.record.as_ref().map(|record| &record.journal)
     }
 
-    /// Zeros the units without data and flushes. Data first: a thin pool may fill the rest of a chunk that it allocates
-    /// with what lay there before.
-    pub(super) fn finish(&self, mut written: Writer) -> Result<()> {
-        written.sync().map_err(|error| Failure::decoding(error, &self.path))?;
-        let medium = written.medium();
-        for range in written.unwritten() {
-            medium.zero(range).map_err(|error| self.failure("zero", &error))?;
+    pub(super) fn resume(&self) -> Option<&Resume> {
+        self.record.as_ref()?.resume.as_ref()
+    }
+
+    pub(super) fn open(&self, keep_below: u64) -> Result<Medium> {
+        let file = open(&self.path)?;
+        if let Some(record) = self.record.as_ref().filter(|_| keep_below == 0) {
+            record.journal.remove()?;
         }
+        let Queue { granule, allocated, .. } = self.queue;
+        Ok(Medium {
+            file,
+            direct: true,
+            granule,
+            // Nobody knows what a device held before.
+            eraser: Some(Eraser::new(granule)),
+            length: self.size,
+            last: self.record.as_ref().map(|record| record.offset),
+            // Some pools do not tell in what pieces they allocate; these are then rarely larger than a window.
+            chunk: allocated.unwrap_or_default().clamp(1, LARGEST_CHUNK).next_multiple_of(WINDOW as u64),
+        })
+    }
+
+    /// Zeros what has no data, and flushes.
+    pub(super) fn finish(&self, mut written: Writer) -> Result<()> {
+        written.complete().map_err(|error| Failure::decoding(error, &self.path))?;
         self.check()
+    }
+
+    /// What becomes of an unfinished disk: with `keep`, its record stays. Whether there is one that stays.
+    pub(super) fn leave(wish: &Wish, keep: bool) -> bool {
+        // What cannot be opened now is told by the next attempt.
+        let Some(record) = Self::prepare(wish).ok().and_then(|device| device.record) else { return false };
+        if !keep {
+            let _ = record.journal.remove();
+        }
+        keep && record.resume.is_some()
     }
 
     /// Flushes the device and looks at how its disk begins.
@@ -81,7 +138,7 @@ impl DeviceTarget {
         let length = PROBED.min(usize::try_from(self.size).unwrap_or(PROBED));
         file.read_exact_at(&mut buffer.bytes_mut()[..length], 0).map_err(|error| self.failure("read", &error))?;
         refuse_nested(buffer.bytes())?;
-        let Queue { sector, .. } = Queue::of(&file).map_err(|error| self.failure("measure the sectors of", &error))?;
+        let sector = self.queue.sector;
         if let Some(counted) = foreign_table(buffer.bytes(), to_usize(sector)) {
             tracing::warn!(
                 "the disk's partition table counts in sectors of {counted} bytes, the device has sectors of {sector}; \
@@ -97,7 +154,7 @@ impl DeviceTarget {
     ///
     /// [`Reason::TargetIo`] when it is smaller than the claim requests, and I/O failures.
     pub fn adopt(wish: &Wish) -> Result<u64> {
-        let device = Self::prepare(&wish.path)?;
+        let device = Self::prepare(wish)?;
         if let Some(requested) = wish.requested.filter(|requested| *requested > device.size) {
             return Err(Failure::new(
                 Reason::TargetIo,

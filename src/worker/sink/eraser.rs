@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::FallocateFlags;
 
-use super::buffer::AlignedBuffer;
 use super::runs::data_runs;
 use super::to_usize;
+use crate::aligned::AlignedBuffer;
 
 /// How much is read back at once.
 const STEP: u64 = 1 << 20;

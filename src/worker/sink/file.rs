@@ -10,7 +10,7 @@ use vmdisk_format::zero::GRANULE;
 
 use super::medium::Medium;
 use super::writer::Writer;
-use super::{PROBED, Wish, refuse_nested};
+use super::{PROBED, UNIT, Wish, refuse_nested};
 use crate::failure::{Failure, Result};
 use crate::remove::remove;
 use crate::resume::{Journal, Resume};
@@ -39,7 +39,7 @@ impl FileTarget {
             _ => PathBuf::from("."),
         };
         let part = suffixed(&disk, ".part");
-        let journal = Journal::new(suffixed(&disk, ".part.json"));
+        let journal = journal(wish);
         let resume = journal
             .read()
             .filter(|resume| std::fs::metadata(&part).is_ok_and(|part| part.is_file() && part.len() >= resume.bytes));
@@ -86,7 +86,7 @@ impl FileTarget {
         // Beyond the part that is durable lies what nobody vouches for.
         file.set_len(keep_below).map_err(|error| self.failure("truncate", &error))?;
         // A file grows by writing; its units are never cut by its end.
-        Ok(Medium { file, direct, granule: GRANULE, eraser: None, length: u64::MAX })
+        Ok(Medium { file, direct, granule: GRANULE, eraser: None, length: u64::MAX, last: None, chunk: UNIT })
     }
 
     /// With `O_DIRECT` where the file system takes it: what is written once and read by others is not worth the page
@@ -167,7 +167,7 @@ impl FileTarget {
             return Err(missing("what is there is no file with content"));
         }
         remove(&suffixed(disk, ".part"))?;
-        Journal::new(suffixed(disk, ".part.json")).remove()?;
+        journal(wish).remove()?;
         let directory = disk.parent().unwrap_or(Path::new("/"));
         let file = OpenOptions::new().read(true).write(true).open(disk).map_err(|error| failure("open", &error))?;
         refuse_nested(&beginning(&file).map_err(|error| failure("read", &error))?)?;
@@ -183,7 +183,7 @@ impl FileTarget {
     /// stays.
     pub(super) fn leave(wish: &Wish, keep: bool) -> bool {
         let part = suffixed(&wish.path, ".part");
-        let journal = Journal::new(suffixed(&wish.path, ".part.json"));
+        let journal = journal(wish);
         if keep && journal.read().is_some() && part.exists() {
             return true;
         }
@@ -196,6 +196,10 @@ impl FileTarget {
     fn failure(&self, action: &str, error: &io::Error) -> Failure {
         Failure::target(action, &self.part, error)
     }
+}
+
+fn journal(wish: &Wish) -> Journal {
+    Journal::in_file(suffixed(&wish.path, ".part.json"), wish.claim_uid.clone())
 }
 
 /// The room on the file system of `directory`, as if `occupied` were not there yet.

@@ -10,6 +10,7 @@ fn wish(directory: &Path) -> Wish {
         requested: None,
         overhead_per_mille: 0,
         owner: None,
+        claim_uid: None,
     }
 }
 
@@ -45,7 +46,7 @@ fn what_is_unfinished_stays_only_with_a_record_and_a_reason() {
     let directory = tempfile::tempdir().unwrap();
     let wish = wish(directory.path());
     let part = directory.path().join("disk.img.part");
-    let journal = Journal::new(directory.path().join("disk.img.part.json"));
+    let journal = journal(&wish);
     let resume = Resume { url: "https://h/x".into(), identity: "\"a\"".into(), size: 100, bytes: 10 };
     for (record, length, keep, stays, resumes) in [
         (false, 20, true, false, false),

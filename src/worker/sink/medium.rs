@@ -19,6 +19,10 @@ pub(super) struct Medium {
     pub(super) eraser: Option<Eraser>,
     /// Its length, a multiple of its sector; the last unit may be cut by it.
     pub(super) length: u64,
+    /// Where the part begins that is written last, a multiple of the unit: there lies the record of what is durable.
+    pub(super) last: Option<u64>,
+    /// What is written to one multiple of this touches nothing in another; a multiple of the unit.
+    pub(super) chunk: u64,
 }
 
 impl Medium {
@@ -28,6 +32,15 @@ impl Medium {
             Some(eraser) if !range.is_empty() => eraser.zero(&self.file, range),
             _ => Ok(()),
         }
+    }
+
+    /// Makes the medium at least `length` long, if that is for us to say.
+    pub(super) fn grow(&self, length: u64) -> io::Result<()> {
+        // A device is as long as it is.
+        if self.file.metadata()?.is_file() && self.file.metadata()?.len() < length {
+            return self.file.set_len(length);
+        }
+        Ok(())
     }
 
     /// How much of `length` bytes at `offset` lies on the medium.

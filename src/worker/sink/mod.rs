@@ -5,7 +5,6 @@
 //! file system nothing is visible before; a block device cannot hide what it holds, so there the exit code alone says
 //! whether it holds a disk.
 
-mod buffer;
 mod device;
 mod eraser;
 mod file;
@@ -24,6 +23,7 @@ use vmdisk_wire::{DISK_FILE, TargetKind};
 
 use crate::failure::{Failure, Reason, Result};
 use crate::progress::Counters;
+use crate::resume::{Journal, Resume};
 use crate::room::Room;
 
 pub use device::DeviceTarget;
@@ -49,6 +49,8 @@ pub struct Wish {
     pub overhead_per_mille: u32,
     /// User and group that are to own the file; absent: whoever runs this.
     pub owner: Option<u32>,
+    /// The UID of the volume's claim; without it, nothing is recorded on a device.
+    pub claim_uid: Option<String>,
 }
 
 impl Wish {
@@ -65,6 +67,7 @@ impl Wish {
             requested: target.requested_bytes,
             overhead_per_mille: target.overhead_per_mille,
             owner: Some(vmdisk_wire::QEMU_ID),
+            claim_uid: target.claim_uid.clone(),
         }
     }
 }
@@ -87,7 +90,7 @@ impl Target {
     pub fn prepare(wish: &Wish) -> Result<Self> {
         match wish.kind {
             TargetKind::Filesystem => Ok(Self::File(FileTarget::prepare(wish)?)),
-            TargetKind::Block => Ok(Self::Device(DeviceTarget::prepare(&wish.path)?)),
+            TargetKind::Block => Ok(Self::Device(DeviceTarget::prepare(wish)?)),
         }
     }
 
@@ -109,6 +112,24 @@ impl Target {
         }
     }
 
+    /// The record of what is durable, where there is room for one.
+    #[must_use]
+    pub fn journal(&self) -> Option<&Journal> {
+        match self {
+            Self::File(file) => Some(file.journal()),
+            Self::Device(device) => device.journal(),
+        }
+    }
+
+    /// What an earlier attempt left, and of which source.
+    #[must_use]
+    pub fn resume(&self) -> Option<&Resume> {
+        match self {
+            Self::File(file) => file.resume(),
+            Self::Device(device) => device.resume(),
+        }
+    }
+
     /// Opens the target for a disk; what lies below `keep_below` is right already.
     ///
     /// # Errors
@@ -117,7 +138,7 @@ impl Target {
     pub fn writer(&self, keep_below: u64, counters: Counters) -> Result<Writer> {
         let medium = match self {
             Self::File(file) => file.open(keep_below)?,
-            Self::Device(device) => device.open()?,
+            Self::Device(device) => device.open(keep_below)?,
         };
         Writer::new(medium, keep_below, counters)
             .map_err(|error| Failure::new(Reason::Internal, format!("failed to start writing: {error}")))
@@ -143,8 +164,7 @@ impl Target {
 pub fn leave(wish: &Wish, keep: bool) -> bool {
     match wish.kind {
         TargetKind::Filesystem => FileTarget::leave(wish, keep),
-        // A device has no room for a record, so the next attempt writes all of it again.
-        TargetKind::Block => false,
+        TargetKind::Block => DeviceTarget::leave(wish, keep),
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Queue {
     pub(super) sector: u64,
     /// The least that is written or left out, in bytes: a multiple of the sector that divides [`UNIT`].
     pub(super) granule: usize,
+    /// In what pieces it allocates, in bytes, as far as it says so.
+    pub(super) allocated: Option<u64>,
 }
 
 impl Queue {
@@ -27,7 +29,7 @@ impl Queue {
     pub(super) fn of(device: &File) -> io::Result<Self> {
         let sector = u64::from(rustix::fs::ioctl_blksszget(device)?);
         let allocated = allocation_unit(device.metadata()?.rdev());
-        Ok(Self { sector, granule: granule(sector, allocated) })
+        Ok(Self { sector, granule: granule(sector, allocated), allocated })
     }
 }
 

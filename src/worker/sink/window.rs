@@ -10,10 +10,10 @@ use std::os::unix::fs::FileExt;
 
 use vmdisk_format::{CompressedCluster, Error, Inflater};
 
-use super::buffer::AlignedBuffer;
 use super::medium::Medium;
 use super::runs::{data_runs, joined, remainders};
 use super::{UNIT, to_usize};
+use crate::aligned::AlignedBuffer;
 
 /// How much is assembled before it is written: the largest cluster that a format of ours has, so that each lies in
 /// one window.

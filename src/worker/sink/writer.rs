@@ -26,6 +26,24 @@ use crate::progress::Counters;
 /// Without `O_DIRECT`, as much may be dirty in the page cache: a container's memory limit counts it.
 const MAX_DIRTY: u64 = 32 << 20;
 
+/// The part of a medium that is written last.
+struct Last {
+    start: u64,
+    content: Vec<u8>,
+}
+
+impl Last {
+    /// Takes the end of `data` for `offset`, if it lies here. What is left.
+    fn take<'a>(&mut self, offset: u64, data: &'a [u8]) -> &'a [u8] {
+        let (others, ours) = data.split_at(to_usize(self.start.saturating_sub(offset)).min(data.len()));
+        let within = to_usize(offset.saturating_sub(self.start)).min(self.content.len());
+        let room = &mut self.content[within..];
+        let count = ours.len().min(room.len());
+        room[..count].copy_from_slice(&ours[..count]);
+        others
+    }
+}
+
 /// Assembles and writes.
 pub struct Writer {
     medium: Arc<Medium>,
@@ -36,6 +54,10 @@ pub struct Writer {
     dirty: u64,
     /// Bytes below this are on the medium already, from an earlier attempt.
     keep_below: u64,
+    /// What has no data reads as zeros below this, a whole chunk.
+    zeroed_below: u64,
+    /// What is written when all else is durable.
+    last: Option<Last>,
     /// For the clusters that no window takes.
     inflater: Inflater,
 }
@@ -48,6 +70,7 @@ impl Writer {
     /// [`Error::Write`] when the system has no more threads.
     pub(super) fn new(medium: Medium, keep_below: u64, counters: Counters) -> Result<Self, Error> {
         let medium = Arc::new(medium);
+        let last = medium.last.map(|start| Last { start, content: vec![0; to_usize(medium.length - start)] });
         let pool = Pool::new(&medium, counters).map_err(|error| failed(0, error))?;
         Ok(Self {
             medium,
@@ -56,6 +79,8 @@ impl Writer {
             written: Units::default(),
             dirty: 0,
             keep_below,
+            zeroed_below: keep_below,
+            last,
             inflater: Inflater::new(),
         })
     }
@@ -69,6 +94,9 @@ impl Writer {
         let kept = to_usize(self.keep_below.saturating_sub(offset)).min(data.len());
         data = &data[kept..];
         offset += kept as u64;
+        if let Some(last) = &mut self.last {
+            data = last.take(offset, data);
+        }
         while !data.is_empty() {
             let within = self.seek(offset)?;
             let count = data.len().min(WINDOW - within);
@@ -87,7 +115,8 @@ impl Writer {
     /// As [`Writer::write`].
     pub fn write_compressed(&mut self, cluster: &CompressedCluster<'_>) -> Result<(), Error> {
         let within = to_usize(cluster.offset % WINDOW as u64);
-        if cluster.offset < self.keep_below || within + cluster.cluster_size > WINDOW {
+        let end = cluster.offset + cluster.cluster_size as u64;
+        if cluster.offset < self.keep_below || within + cluster.cluster_size > WINDOW || end > self.end() {
             let mut inflater = std::mem::take(&mut self.inflater);
             let outcome = inflater.inflate(cluster).and_then(|data| self.write(cluster.offset, data));
             self.inflater = inflater;
@@ -178,7 +207,13 @@ impl Writer {
         self.settle()
     }
 
-    /// Writes what is assembled and makes the first `length` bytes of a file durable, a hole at their end included.
+    /// How much of the first `reached` bytes a record may vouch for: what follows changes nothing in it.
+    #[must_use]
+    pub fn recordable(&self, reached: u64) -> u64 {
+        reached.min(self.end()) / self.medium.chunk * self.medium.chunk
+    }
+
+    /// Makes the first `length` bytes durable, holes included; they are [`Writer::recordable`].
     ///
     /// # Errors
     ///
@@ -186,21 +221,47 @@ impl Writer {
     pub fn checkpoint(&mut self, length: u64) -> Result<(), Error> {
         self.flush_window()?;
         self.drain()?;
-        let file = &self.medium.file;
-        let grow = || if file.metadata()?.len() < length { file.set_len(length) } else { Ok(()) };
-        grow().map_err(|error| failed(length, error))?;
+        self.medium.grow(length).map_err(|error| failed(length, error))?;
+        self.zero(self.zeroed_below..length)?;
+        self.zeroed_below = length;
         self.settle()
     }
 
-    /// The medium.
-    #[must_use]
-    pub(super) fn medium(&self) -> &Medium {
-        &self.medium
+    /// Writes all there is and makes what has no data read as zeros, up to the medium's end.
+    ///
+    /// Data comes first: a thin pool may fill the rest of a chunk that it allocates with what lay there before. The last
+    /// unit comes when all else is durable, so that until then a later attempt finds the record in its place.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::write`].
+    pub fn complete(&mut self) -> Result<(), Error> {
+        self.sync()?;
+        self.zero(self.keep_below..self.end())?;
+        let Some(Last { start, content }) = self.last.take() else {
+            return self.settle();
+        };
+        self.settle()?;
+        self.write(start, &content)?;
+        self.sync()?;
+        // The chunk of the last unit may have been allocated only now.
+        let chunk = start / self.medium.chunk * self.medium.chunk;
+        self.zero(chunk.max(self.keep_below)..self.medium.length)?;
+        self.settle()
     }
 
-    /// The ranges, in bytes, of the units without data, up to the medium's end. Call [`Writer::sync`] first.
-    pub fn unwritten(&self) -> impl Iterator<Item = Range<u64>> + '_ {
-        self.written.gaps(self.medium.length)
+    /// Makes the units without data read as zeros. Everything in them must have been written.
+    fn zero(&self, range: Range<u64>) -> Result<(), Error> {
+        for gap in self.written.gaps(range) {
+            let length = to_usize(gap.end - gap.start);
+            self.medium.zero(gap.clone()).map_err(|source| Error::Write { offset: gap.start, length, source })?;
+        }
+        Ok(())
+    }
+
+    /// Where that ends which is written as it comes.
+    fn end(&self) -> u64 {
+        self.last.as_ref().map_or(self.medium.length, |last| last.start)
     }
 }
 

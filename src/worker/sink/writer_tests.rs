@@ -1,5 +1,3 @@
-use std::os::unix::fs::FileExt;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -7,7 +5,7 @@ use crate::sink::eraser::Eraser;
 
 fn medium(file: &tempfile::NamedTempFile, reads_zero: bool, length: u64) -> Medium {
     let eraser = (!reads_zero).then(|| Eraser::new(4096));
-    Medium { file: file.reopen().unwrap(), direct: false, granule: 4096, eraser, length }
+    Medium { file: file.reopen().unwrap(), direct: false, granule: 4096, eraser, length, last: None, chunk: UNIT }
 }
 
 fn writer(file: &tempfile::NamedTempFile, reads_zero: bool, length: u64, keep_below: u64) -> Writer {
@@ -76,13 +74,46 @@ proptest! {
         for Write { offset, data } in &writes {
             writer.write(*offset, data).unwrap();
         }
-        writer.sync().unwrap();
-        let gaps: Vec<_> = writer.unwritten().collect();
-        for gap in &gaps {
-            let length = usize::try_from(gap.end - gap.start).unwrap();
-            file.as_file().write_all_at(&vec![0; length], gap.start).unwrap();
-        }
+        writer.complete().unwrap();
         prop_assert!(std::fs::read(file.path()).unwrap() == expected(&writes, 0));
+    }
+
+    #[test]
+    fn the_last_unit_is_left_alone_until_all_else_is_written(writes in writes(), units in 1..40_u64) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), vec![0xa5; SIZE]).unwrap();
+        let last = SIZE as u64 - units * UNIT;
+        let medium = Medium { last: Some(last), ..medium(&file, false, SIZE as u64) };
+        let mut writer = Writer::new(medium, 0, Counters::default()).unwrap();
+        for Write { offset, data } in &writes {
+            writer.write(*offset, data).unwrap();
+        }
+        writer.sync().unwrap();
+        let found = std::fs::read(file.path()).unwrap();
+        prop_assert!(found[to_usize(last)..].iter().all(|byte| *byte == 0xa5));
+        writer.complete().unwrap();
+        prop_assert!(std::fs::read(file.path()).unwrap() == expected(&writes, 0));
+    }
+
+    #[test]
+    fn a_disk_in_two_attempts_on_a_dirty_device(writes in writes(), stop in 0..SIZE as u64) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), vec![0xa5; SIZE]).unwrap();
+        let disk = expected(&writes, 0);
+        let mut first = writer(&file, false, SIZE as u64, 0);
+        // More is written than is recorded.
+        first.write(0, &disk[..to_usize(stop)]).unwrap();
+        let kept = first.recordable(stop);
+        first.checkpoint(kept).unwrap();
+        first.write(stop, &disk[to_usize(stop)..to_usize((stop + UNIT).min(SIZE as u64))]).unwrap();
+        first.sync().unwrap();
+        drop(first);
+        prop_assert!(stop - kept < UNIT);
+        prop_assert!(std::fs::read(file.path()).unwrap()[..to_usize(kept)] == disk[..to_usize(kept)]);
+        let mut second = writer(&file, false, SIZE as u64, kept);
+        second.write(0, &disk).unwrap();
+        second.complete().unwrap();
+        prop_assert!(std::fs::read(file.path()).unwrap() == disk);
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) fn job(server: &Server, path: &str, device: &Path) -> Job {
             path: device.to_str().unwrap().into(),
             requested_bytes: None,
             overhead_per_mille: 0,
+            claim_uid: Some("claim".into()),
         }),
         limits: Limits { allowed_sources: vec![server.url("")], scratch_bytes: Some(1 << 30), ..Limits::default() },
     }

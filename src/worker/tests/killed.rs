@@ -17,13 +17,13 @@ use crate::{block, jobs};
 const SEED: &str = "VMDISK_TEST_SEED";
 
 /// Where the kills fall; a test that fails tells the seed.
-struct Dice {
+pub(crate) struct Dice {
     seed: u64,
     state: u64,
 }
 
 impl Dice {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let seed = match std::env::var(SEED) {
             Ok(seed) => seed.parse().expect("a number"),
             Err(_) => u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos()),
@@ -32,7 +32,7 @@ impl Dice {
     }
 
     /// A number from `range`, by the splitmix64 generator.
-    fn roll(&mut self, range: std::ops::RangeInclusive<u64>) -> u64 {
+    pub(crate) fn roll(&mut self, range: std::ops::RangeInclusive<u64>) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -50,7 +50,7 @@ impl Drop for Dice {
 }
 
 /// Runs the worker until the server has sent so many bytes, and no instant longer. How many it has sent by then.
-fn killed_after(bytes: u64, bench: &Bench, server: &Server, job: &Job) -> u64 {
+pub(crate) fn killed_after(bytes: u64, bench: &Bench, server: &Server, job: &Job) -> u64 {
     let before = server.delivered();
     let mut worker = Command::new(env!("CARGO_BIN_EXE_vmdisk-worker"))
         .env("VMDISK_JOB", serde_json::to_string(job).unwrap())
@@ -68,7 +68,7 @@ fn killed_after(bytes: u64, bench: &Bench, server: &Server, job: &Job) -> u64 {
 }
 
 /// Runs the worker to its end. What that cost.
-fn completed(bench: &Bench, server: &Server, job: &Job) -> u64 {
+pub(crate) fn completed(bench: &Bench, server: &Server, job: &Job) -> u64 {
     let before = server.delivered();
     let run = bench.job(job).done();
     server.wait_for_silence();
@@ -83,10 +83,24 @@ const SLOW: u64 = 8 << 20;
 /// How much is written between two records.
 const INTERVAL: u64 = 16 << 20;
 
-/// How much of the disk the last record vouches for.
-fn recorded(target: &Path) -> u64 {
+/// How much of the disk the last record in a directory vouches for.
+pub(crate) fn recorded(target: &Path) -> u64 {
     let Ok(record) = std::fs::read(target.join("disk.img.part.json")) else { return 0 };
-    serde_json::from_slice::<serde_json::Value>(&record).unwrap()["bytes"].as_u64().unwrap()
+    bytes_of(&record)
+}
+
+/// How much of the disk the last record on a device vouches for: it lies where the last 64 KiB begin that have room for
+/// it, behind its digest.
+pub(crate) fn recorded_on(device: &Loop) -> u64 {
+    let content = device.content();
+    let record = &content[(content.len() - 4096) / (64 << 10) * (64 << 10)..][..4096];
+    let text = &record[32..];
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    if text.starts_with(b"{") { bytes_of(&text[..end]) } else { 0 }
+}
+
+fn bytes_of(record: &[u8]) -> u64 {
+    serde_json::from_slice::<serde_json::Value>(record).unwrap()["bytes"].as_u64().unwrap()
 }
 
 #[test]
@@ -160,19 +174,44 @@ fn every_other_file_starts_again() {
 }
 
 #[test]
+fn a_raw_device_goes_on_where_the_last_record_was() {
+    let (bench, server, mut dice) = (Bench::new(), Server::start(), Dice::new());
+    let disk = bench.raw("raw", 48 << 20);
+    let size = disk.len() as u64;
+    server.serve("/d", disk.clone());
+    for (room, arguments) in [
+        // The disk's own end takes the place of the record.
+        (disk.len(), &[][..]),
+        (disk.len() + (4 << 20) + 4096 + 512, &[][..]),
+        (disk.len() + 4096, &["--sector-size", "4096"]),
+    ] {
+        let device = Loop::dirty(&bench, room, arguments);
+        let mut job = block::job(&server, "/d", &device.device);
+        job.limits.bandwidth_bytes_per_second = Some(2 * SLOW);
+        let mut kept = 0;
+        for (range, least) in [(size * 5 / 8..=size * 3 / 4, INTERVAL), (1..=size / 8, 0)] {
+            killed_after(dice.roll(range), &bench, &server, &job);
+            let before = std::mem::replace(&mut kept, recorded_on(&device));
+            assert!(kept >= before.max(least), "{before} bytes were recorded before, {kept} are now");
+        }
+        job.limits.bandwidth_bytes_per_second = None;
+        assert_eq!(completed(&bench, &server, &job), size - kept, "what is recorded is not paid again");
+        block::assert_device(&device, &disk);
+    }
+}
+
+#[test]
 fn a_device_ends_with_the_disk_whatever_was_half_written() {
     let (bench, server, mut dice) = (Bench::new(), Server::start(), Dice::new());
     let disk = bench.raw("raw", 24 << 20);
     let device = Loop::dirty(&bench, (28 << 20) + 4096, &[]);
     let job = block::job(&server, "/d", &device.device);
-    let mut images = images(&bench, &disk);
-    images.push(disk.clone());
-    for image in images {
+    for image in images(&bench, &disk) {
         let size = image.len() as u64;
         server.put("/d", resource(image));
         for _ in 0..ROUNDS {
             killed_after(dice.roll(1..=size), &bench, &server, &job);
-            assert_eq!(completed(&bench, &server, &job), size, "a device has no room for a record");
+            assert_eq!(completed(&bench, &server, &job), size, "all of it, and once");
             block::assert_device(&device, &disk);
             // Another disk's remains, for the next round to cover.
             let garbage = vec![0x5a; 28 << 20];

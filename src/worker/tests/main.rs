@@ -20,6 +20,7 @@ mod reach;
 mod reading;
 mod registry;
 mod repository;
+mod resumed;
 mod s3;
 mod server;
 mod support;

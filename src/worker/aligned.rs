@@ -4,7 +4,7 @@
 const MEMORY_ALIGNMENT: usize = 4096;
 
 /// Bytes at an aligned address.
-pub(super) struct AlignedBuffer {
+pub(crate) struct AlignedBuffer {
     memory: Vec<u8>,
     start: usize,
     length: usize,
@@ -13,7 +13,7 @@ pub(super) struct AlignedBuffer {
 impl AlignedBuffer {
     /// `length` zeros.
     #[must_use]
-    pub(super) fn new(length: usize) -> Self {
+    pub(crate) fn new(length: usize) -> Self {
         let memory = vec![0; length + MEMORY_ALIGNMENT];
         let start = memory.as_ptr().align_offset(MEMORY_ALIGNMENT);
         Self { memory, start, length }
@@ -21,12 +21,12 @@ impl AlignedBuffer {
 
     /// The bytes.
     #[must_use]
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.memory[self.start..self.start + self.length]
     }
 
     /// The bytes, to be changed.
-    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.memory[self.start..self.start + self.length]
     }
 }

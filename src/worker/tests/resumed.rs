@@ -1,0 +1,143 @@
+//! What an attempt finds in its volume and must not believe, or not for long.
+
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use vmdisk_wire::Job;
+
+use crate::block::assert_device;
+use crate::device::Loop;
+use crate::killed::{completed, killed_after, recorded, recorded_on};
+use crate::server::{Resource, Server};
+use crate::support::{Bench, assert_disk, digest, noise};
+use crate::{block, jobs};
+
+const SIZE: usize = 40 << 20;
+
+/// When a worker is killed: behind a record, whatever is on its way.
+const KILLED: u64 = 30 << 20;
+
+/// So slow that a record comes before [`KILLED`].
+const RATE: u64 = 16 << 20;
+
+/// A volume of either mode, and the job for it.
+struct Volume {
+    job: Job,
+    device: Option<Loop>,
+    target: PathBuf,
+}
+
+impl Volume {
+    fn directory(bench: &Bench, server: &Server) -> Self {
+        Self { job: jobs::job(bench, server, "/d"), device: None, target: bench.path("target") }
+    }
+
+    fn device(bench: &Bench, server: &Server) -> Self {
+        let device = Loop::dirty(bench, SIZE + (1 << 20), &[]);
+        Self { job: block::job(server, "/d", &device.device), target: device.device.clone(), device: Some(device) }
+    }
+
+    /// Has a worker killed that leaves a record. How much that vouches for.
+    fn killed(&mut self, bench: &Bench, server: &Server) -> u64 {
+        self.job.limits.bandwidth_bytes_per_second = Some(RATE);
+        killed_after(KILLED, bench, server, &self.job);
+        self.job.limits.bandwidth_bytes_per_second = None;
+        let kept = self.recorded();
+        assert!(kept > 0);
+        kept
+    }
+
+    fn recorded(&self) -> u64 {
+        self.device.as_ref().map_or_else(|| recorded(&self.target), recorded_on)
+    }
+
+    /// What holds the unfinished disk.
+    fn part(&self) -> PathBuf {
+        if self.device.is_some() { self.target.clone() } else { self.target.join("disk.img.part") }
+    }
+
+    #[track_caller]
+    fn assert_holds(&self, disk: &[u8]) {
+        match &self.device {
+            Some(device) => assert_device(device, disk),
+            None => assert_disk(&self.target.join("disk.img"), disk),
+        }
+    }
+}
+
+/// Does `test` with a volume of each mode.
+fn each_mode(test: impl Fn(Volume, &Bench, &Server)) {
+    for volume in [Volume::directory, Volume::device] {
+        let (bench, server) = (Bench::new(), Server::start());
+        test(volume(&bench, &server), &bench, &server);
+    }
+}
+
+fn tagged(disk: &[u8], tag: &str) -> Resource {
+    Resource { body: disk.to_vec().into(), etag: Some(tag.into()), ..Resource::default() }
+}
+
+#[test]
+fn what_bears_the_name_of_another_claim_is_not_believed() {
+    each_mode(|mut volume, bench, server| {
+        let disk = noise(SIZE, 1);
+        server.put("/d", tagged(&disk, "\"a\""));
+        volume.killed(bench, server);
+        for claim_uid in [Some("another".to_owned()), None] {
+            volume.job.target.as_mut().unwrap().claim_uid = claim_uid;
+            assert_eq!(completed(bench, server, &volume.job), SIZE as u64, "all of it");
+            volume.assert_holds(&disk);
+        }
+    });
+}
+
+#[test]
+fn an_image_that_changed_and_changed_back_goes_on_with_nothing_of_the_other() {
+    each_mode(|mut volume, bench, server| {
+        let disk = noise(SIZE, 1);
+        server.put("/d", tagged(&disk, "\"a\""));
+        volume.killed(bench, server);
+        server.put("/d", tagged(&noise(SIZE, 2), "\"b\""));
+        volume.job.limits.bandwidth_bytes_per_second = Some(RATE);
+        // Far from a record of its own.
+        killed_after(12 << 20, bench, server, &volume.job);
+        volume.job.limits.bandwidth_bytes_per_second = None;
+        assert_eq!(volume.recorded(), 0, "what it vouched for is overwritten");
+        server.put("/d", tagged(&disk, "\"a\""));
+        assert_eq!(completed(bench, server, &volume.job), SIZE as u64, "all of it");
+        volume.assert_holds(&disk);
+    });
+}
+
+#[test]
+fn a_volume_that_lost_what_it_was_given_is_filled_again() {
+    each_mode(|mut volume, bench, server| {
+        let disk = noise(SIZE, 1);
+        server.put("/d", tagged(&disk, "\"a\""));
+        volume.job.source.checksum = Some(digest(&ring::digest::SHA256, &disk));
+        let kept = volume.killed(bench, server);
+        flip(&volume.part(), kept / 2);
+        let paid = completed(bench, server, &volume.job);
+        assert_eq!(paid, SIZE as u64 - kept + SIZE as u64, "the rest, and then all of it");
+        volume.assert_holds(&disk);
+    });
+}
+
+#[test]
+fn a_record_of_the_last_moment_gives_way_to_the_disk() {
+    let (bench, server) = (Bench::new(), Server::start());
+    // The first record is due with the last sector (which might be the footer of a vhd), in the place of the disk's end.
+    let disk = noise((16 << 20) + 512, 1);
+    let device = Loop::dirty(&bench, disk.len(), &[]);
+    server.put("/d", tagged(&disk, "\"a\""));
+    bench.job(&block::job(&server, "/d", &device.device)).done();
+    assert_device(&device, &disk);
+}
+
+fn flip(path: &Path, offset: u64) {
+    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], offset).unwrap();
+    file.sync_all().unwrap();
+}
