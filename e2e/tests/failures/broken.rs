@@ -16,11 +16,6 @@ pub(crate) const MIDDLE: u64 = 5 << 20;
 /// What a server has handed to the network when a connection breaks, and the worker may not have got.
 pub(crate) const LOST: u64 = 1 << 20;
 
-/// What the network may have taken of an answer that the worker refuses by its headers, as one of other bytes: it is
-/// asked for when a server refuses to go on, since some do not know `If-Match`, and its tag tells. How much the sockets
-/// take in is the kernel's affair (`tcp_wmem` lets 4 MiB wait); it is less than an image.
-pub(crate) const REFUSED: u64 = 5 << 20;
-
 /// Breaks the connection in the middle, as soon as the test has said what is to follow.
 pub(crate) fn broken() -> Fault {
     Fault { hold_at: Some(MIDDLE), cut_at: Some(MIDDLE), ..Fault::default() }
@@ -67,12 +62,11 @@ impl Served {
         Ok(count)
     }
 
-    /// The attempt that was broken has paid for what came before that, and the sync says so; the network took no more than
-    /// `besides`. Gives what was sent.
-    pub(crate) async fn is_paid_to_the_middle(&self, scene: &Scene, claim: &str, besides: u64) -> Result<u64> {
+    /// The attempt that was broken has paid for what came before that, and the sync says so. Gives what was sent.
+    pub(crate) async fn is_paid_to_the_middle(&self, scene: &Scene, claim: &str) -> Result<u64> {
         let status = status(scene, claim).await?;
         let (paid, count) = (paid(&status), self.count().await?);
-        let sent = MIDDLE..=MIDDLE + besides;
+        let sent = MIDDLE..=MIDDLE + LOST;
         ensure!(sent.contains(&count.bytes), "{claim}: {} bytes were sent: {:?}", count.bytes, count.log);
         ensure!(status.attempt == 1 && (MIDDLE - LOST..=MIDDLE).contains(&paid), "{claim}: the sync says {status:?}");
         Ok(count.bytes)

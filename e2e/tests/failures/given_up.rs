@@ -11,7 +11,7 @@ use vmdisk_e2e::testing::files::{self, Server};
 use vmdisk_e2e::testing::worker::Worker;
 use vmdisk_e2e::testing::{Scene, bed, objects, s3, scenario};
 
-use crate::broken::{LOST, MIDDLE, REFUSED, Served, broken, paid, patterned, status};
+use crate::broken::{LOST, MIDDLE, Served, broken, paid, patterned, status};
 use crate::judge::{SOON, Told, fails, start_again};
 
 const DENIED: Told<'_> = Told {
@@ -54,7 +54,7 @@ async fn replaced(scene: &Scene, disk: &[u8]) -> Result<()> {
     let image = objects::image("replaced", &served.url);
     let told = retried("SourceChanged", &["/replaced.img", "412"]);
     tokio::try_join!(fails(scene, image, &told), changes)?;
-    let before = served.is_paid_to_the_middle(scene, "replaced", REFUSED).await?;
+    let before = served.is_paid_to_the_middle(scene, "replaced").await?;
     start_again(scene, "replaced").await?;
     served.is_paid_again(scene, "replaced", disk, before).await
 }
@@ -95,7 +95,7 @@ async fn session(scene: &Scene, disk: &[u8]) -> Result<()> {
     };
     let refused = Fault { status: Some(403), ..Fault::default() };
     tokio::try_join!(fails(scene, VMDiskImage::new("session", spec), &DENIED), served.breaks(&refused))?;
-    let before = served.is_paid_to_the_middle(scene, "session", LOST).await?;
+    let before = served.is_paid_to_the_middle(scene, "session").await?;
     served.server.heal(&served.path).await?;
     start_again(scene, "session").await?;
     served.is_paid_again(scene, "session", disk, before).await
@@ -110,7 +110,7 @@ async fn presigned(scene: &Scene, disk: &[u8]) -> Result<()> {
     let refused = Fault { status: Some(403), ..Fault::default() };
     let (failure, ()) = tokio::try_join!(fails(scene, image, &DENIED), served.breaks(&refused))?;
     ensure!(!failure.message.contains("X-Amz"), "the message holds the signature: {failure:?}");
-    let before = served.is_paid_to_the_middle(scene, "presigned", LOST).await?;
+    let before = served.is_paid_to_the_middle(scene, "presigned").await?;
     served.server.heal(&served.path).await?;
     let patch = Patch::Merge(json!({"spec": {"url": signed(2)}}));
     scene.api::<VMDiskImage>().patch("presigned", &PatchParams::default(), &patch).await?;
@@ -144,7 +144,7 @@ async fn killed(scene: &Scene, disk: &[u8]) -> Result<()> {
     };
     let told = retried("WorkerKilled", &["the worker was killed", "exit code 137", "workerResources"]);
     tokio::try_join!(fails(scene, objects::image("killed", &served.url), &told), kills)?;
-    let before = served.is_paid_to_the_middle(scene, "killed", LOST).await?;
+    let before = served.is_paid_to_the_middle(scene, "killed").await?;
     start_again(scene, "killed").await?;
     served.is_paid_again(scene, "killed", disk, before).await
 }

@@ -1,5 +1,6 @@
 //! A thing with bytes at a URL, and what names exactly these bytes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -64,6 +65,8 @@ pub struct Object {
     pub ranges: bool,
     /// Where a redirect to another origin led.
     moved: Arc<Mutex<Option<Url>>>,
+    /// Raised when a server turned out to misread `If-Match`.
+    misread: Arc<AtomicBool>,
 }
 
 /// Which bytes of an object are asked for.
@@ -103,6 +106,7 @@ impl Object {
             size: None,
             ranges: true,
             moved: Arc::default(),
+            misread: Arc::default(),
         }
     }
 
@@ -200,16 +204,28 @@ impl Object {
         let Some(Ok(tag)) = self.identity.tag().map(HeaderValue::from_str) else {
             return self.client.send(request).await;
         };
+        if self.misread.load(Ordering::Relaxed) {
+            return self.client.send(request).await;
+        }
         let unbound = request.clone();
         request.headers.insert(IF_MATCH, tag);
         let response = self.client.send(request).await?;
-        if response.status().as_u16() != 412 {
+        if response.status().as_u16() != 412 || !self.has_kept_its_tag(unbound.clone(), span).await? {
             return Ok(response);
         }
-        // Some servers and caches know their tags and not this header. The tag of an answer proves the same.
-        let other = self.client.send(unbound).await?;
-        let same = other.status().is_success() && Identity::of(other.headers()) == self.identity;
-        Ok(if same { other } else { response })
+        self.misread.store(true, Ordering::Relaxed);
+        self.client.send(unbound).await
+    }
+
+    /// Whether `request`, which is not bound to the tag, is answered with it: some servers and caches know their tags and
+    /// not `If-Match`. One byte is asked for, since all that comes of another object is paid for nothing.
+    async fn has_kept_its_tag(&self, mut request: Request<'_>, span: Span) -> Result<bool> {
+        let byte = Span { from: span.from, until: Some(span.from + 1) };
+        if let Some(range) = byte.header() {
+            request.headers.insert(RANGE, range);
+        }
+        let answer = self.client.send(request).await?;
+        Ok(answer.status().is_success() && Identity::of(answer.headers()) == self.identity)
     }
 
     /// Whether the answer is of the bytes that are known.
