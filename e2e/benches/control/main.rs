@@ -53,10 +53,8 @@ async fn measured(scene: &Scene) -> Result<Vec<Figure>> {
     }
 
     say(&format!("{BURST} claims at once"));
-    let policy = Policy::set(client, &[("concurrency", &BURST.to_string())]).await?;
-    let burst = Round::of(scene, "burst", BURST).await;
-    policy.reset().await?;
-    let burst = burst?;
+    let all_at_once = [("concurrency", &*BURST.to_string())];
+    let burst = Policy::during(client, &all_at_once, async |_| Round::of(scene, "burst", BURST).await).await?;
     say(&format!("  all bound after {:.2} s", burst.last_bound.as_secs_f64()));
 
     let bound: Vec<f64> = singles.iter().map(|round| round.last_bound.as_secs_f64()).collect();

@@ -10,7 +10,7 @@ use kube::{Api, Client};
 const NAMESPACE: &str = "sync-operator";
 const NAME: &str = "sync-operator-policy";
 
-/// A policy that differs from the defaults. Who made it puts the former one back with [`Policy::reset`].
+/// A policy that differs from the defaults.
 pub struct Policy {
     maps: Api<ConfigMap>,
     /// What was in force before, if it was not the defaults.
@@ -18,11 +18,24 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Puts this policy in force; keys that are not named have their defaults.
+    /// Has this policy in force while `work` is done, and puts the former one back however that ends; keys that are not
+    /// named have their defaults.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub async fn set(client: &Client, keys: &[(&str, &str)]) -> Result<Self> {
+    /// What `work` fails with; when the policy cannot be written.
+    pub async fn during<T>(
+        client: &Client,
+        keys: &[(&str, &str)],
+        work: impl AsyncFnOnce(&Self) -> Result<T>,
+    ) -> Result<T> {
+        let policy = Self::set(client, keys).await?;
+        let outcome = work(&policy).await;
+        let reset = policy.reset().await;
+        let done = outcome?;
+        reset.map(|()| done)
+    }
+
+    async fn set(client: &Client, keys: &[(&str, &str)]) -> Result<Self> {
         let maps = Api::<ConfigMap>::namespaced(client.clone(), NAMESPACE);
         let former = maps.get_opt(NAME).await.context("cannot read the policy")?;
         let policy = Self { maps, former: former.map(|map| map.data.unwrap_or_default()) };
@@ -50,10 +63,7 @@ impl Policy {
     }
 
     /// Puts in force again what was before.
-    ///
-    /// # Errors
-    /// When it cannot be written or removed.
-    pub async fn reset(self) -> Result<()> {
+    async fn reset(self) -> Result<()> {
         if let Some(former) = &self.former {
             return self.write(former.clone()).await;
         }

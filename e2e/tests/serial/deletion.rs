@@ -83,10 +83,9 @@ async fn deleted_at(stage: Stage) {
         // All are at the stage at once, unless it is the queue; and an attempt that was interrupted starts again soon.
         let concurrency = if stage == Stage::Queued { "1" } else { "16" };
         let keys = [("concurrency", concurrency), ("retryBackoffDuration", "1s")];
-        let policy = Policy::set(&scene.bed.client, &keys).await?;
         let doomed = Scene { namespace: scene.another_namespace("doomed").await?, ..scene.clone() };
-        let outcome = delete_all(scene, &doomed, stage).await;
-        policy.reset().await?;
+        let client = &scene.bed.client;
+        let outcome = Policy::during(client, &keys, async |_| delete_all(scene, &doomed, stage).await).await;
         delete_namespace(&scene.bed, &doomed.namespace).await?;
         outcome
     })

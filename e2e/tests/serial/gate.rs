@@ -28,10 +28,8 @@ const DEADLINE: Duration = Duration::from_mins(3);
 #[tokio::test]
 async fn two_at_once_in_order_of_arrival_and_four_when_the_policy_says_so() {
     scenario("gate", async |scene| {
-        let policy = Policy::set(&scene.bed.client, &[("concurrency", "2")]).await?;
-        let outcome = admits(scene, &policy).await;
-        policy.reset().await?;
-        outcome
+        let two = [("concurrency", "2")];
+        Policy::during(&scene.bed.client, &two, async |policy| admits(scene, policy).await).await
     })
     .await;
 }
@@ -107,15 +105,17 @@ async fn complete(scene: &Scene, ledger: &Ledger) -> Result<()> {
 #[tokio::test]
 async fn claims_whose_workers_never_start_do_not_stop_the_next_claim() {
     scenario("gate", async |scene| {
-        let policy = Policy::set(&scene.bed.client, &[("concurrency", "4"), START_TIMEOUT, NOWHERE]).await?;
-        // The driver never answers for volumes of this class.
-        let hold = Hold::new(&Instance::current()?, &scene.namespace)?;
-        let class = Class::held(scene).await?;
-        let outcome = passes(scene, &policy, &class.name).await;
-        drop(hold);
-        class.delete().await?;
-        policy.reset().await?;
-        outcome
+        let nowhere = [("concurrency", "4"), START_TIMEOUT, NOWHERE];
+        Policy::during(&scene.bed.client, &nowhere, async |policy| {
+            // The driver never answers for volumes of this class.
+            let hold = Hold::new(&Instance::current()?, &scene.namespace)?;
+            let class = Class::held(scene).await?;
+            let outcome = passes(scene, policy, &class.name).await;
+            drop(hold);
+            class.delete().await?;
+            outcome
+        })
+        .await
     })
     .await;
 }

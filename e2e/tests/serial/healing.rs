@@ -29,14 +29,11 @@ async fn what_failed_heals_by_itself_and_a_limit_is_a_limit() {
             ("missingRetryInterval", "1s"),
             ("deniedRetryInterval", "1s"),
         ];
-        let policy = Policy::set(&scene.bed.client, &quick).await?;
-        let outcome = async {
+        Policy::during(&scene.bed.client, &quick, async |_| {
             tokio::try_join!(missing(scene), denied(scene), busy(scene))?;
             refused(scene).await
-        }
-        .await;
-        policy.reset().await?;
-        outcome
+        })
+        .await
     })
     .await;
 }

@@ -27,10 +27,8 @@ async fn a_record_outlives_its_claim_for_as_long_as_the_policy_says() {
         let sync = syncs.list(&ListParams::default()).await?.items.pop().context("there is a sync")?.name_any();
         scene.delete::<PersistentVolumeClaim>("claim", SOON).await?;
         ensure!(syncs.get_opt(&sync).await?.is_some(), "the record went with the claim");
-        let policy = Policy::set(&scene.bed.client, &[("syncHistory", "1s")]).await?;
-        let outcome = forgotten(scene, &syncs, &sync).await;
-        policy.reset().await?;
-        outcome
+        let short = [("syncHistory", "1s")];
+        Policy::during(&scene.bed.client, &short, async |_| forgotten(scene, &syncs, &sync).await).await
     })
     .await;
 }

@@ -64,9 +64,8 @@ impl Case {
 async fn a_killed_worker_has_told_what_it_paid_and_a_raw_disk_goes_on() {
     scenario("kills", async |scene| {
         let random = Random::seeded()?;
-        let policy = Policy::set(&scene.bed.client, &[("concurrency", "5"), ("retryBackoffDuration", "1s")]).await?;
-        let outcome = kills(scene, &random).await;
-        policy.reset().await?;
+        let keys = [("concurrency", "5"), ("retryBackoffDuration", "1s")];
+        let outcome = Policy::during(&scene.bed.client, &keys, async |_| kills(scene, &random).await).await;
         outcome.with_context(|| random.again())
     })
     .await;

@@ -67,8 +67,7 @@ async fn leaves_node_1(
     meanwhile: impl AsyncFnOnce(&[Consumer<'_>]) -> Result<()>,
 ) -> Result<()> {
     let consumers = [FILE, BLOCK];
-    let policy = Policy::set(&scene.bed.client, &[("concurrency", "1")]).await?;
-    let outcome = async {
+    let outcome = Policy::during(&scene.bed.client, &[("concurrency", "1")], async |_| {
         let first = Disk::publish(scene, "first", Fault { hold: true, ..Fault::default() }).await?;
         scene.create(&objects::claim("first", "first", "64Mi", Mode::Filesystem)?).await?;
         first.server.until_held(&first.published.path, SOON).await?;
@@ -77,10 +76,9 @@ async fn leaves_node_1(
         meanwhile(&consumers).await?;
         first.server.heal(&first.published.path).await?;
         end_on_node_2(scene, &disks).await
-    }
+    })
     .await;
     uncordon(scene).await?;
-    policy.reset().await?;
     outcome
 }
 

@@ -79,10 +79,7 @@ async fn killed_while_the_volume_is_bound_again() {
 #[tokio::test]
 async fn killed_while_claims_are_queued() {
     scenario("restart", async |scene| {
-        let policy = Policy::set(&scene.bed.client, &[("concurrency", "1")]).await?;
-        let outcome = queued(scene).await;
-        policy.reset().await?;
-        outcome
+        Policy::during(&scene.bed.client, &[("concurrency", "1")], async |_| queued(scene).await).await
     })
     .await;
 }

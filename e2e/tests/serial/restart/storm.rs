@@ -25,9 +25,8 @@ const LIFE: Duration = Duration::from_millis(2500);
 async fn killed_twenty_times_at_random_moments() {
     scenario("restart", async |scene| {
         let random = Random::seeded()?;
-        let policy = Policy::set(&scene.bed.client, &[("concurrency", "2"), ("retryBackoffDuration", "1s")]).await?;
-        let outcome = storm(scene, &random).await;
-        policy.reset().await?;
+        let keys = [("concurrency", "2"), ("retryBackoffDuration", "1s")];
+        let outcome = Policy::during(&scene.bed.client, &keys, async |_| storm(scene, &random).await).await;
         outcome.with_context(|| random.again())
     })
     .await;
