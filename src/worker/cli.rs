@@ -9,6 +9,7 @@ use vmdisk_wire::{Format, Job, Limits, Operation, Source, SourceType, TargetKind
 use crate::failure::{Failure, Reason, Result};
 use crate::http::Options;
 use crate::policy::Policy;
+use crate::quantity;
 use crate::sink::Wish;
 use crate::staging::Scratch;
 use crate::work::Work;
@@ -159,19 +160,10 @@ pub enum DiskFormat {
     Vhdx,
 }
 
-/// Reads a number of bytes, with a binary unit or none.
+/// Reads a number of bytes.
 fn bytes(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|last: char| !last.is_ascii_digit());
-    let shift = match &text[digits.len()..] {
-        "" => 0,
-        "Ki" => 10,
-        "Mi" => 20,
-        "Gi" => 30,
-        "Ti" => 40,
-        _ => return Err(format!("{text:?} is no size; expected a number with Ki, Mi, Gi, Ti or no unit")),
-    };
-    let number: u64 = digits.parse().map_err(|error| format!("{text:?} is no size: {error}"))?;
-    number.checked_mul(1 << shift).ok_or_else(|| format!("{text:?} is more than there is"))
+    quantity::parse(text)
+        .ok_or_else(|| format!("{text:?} is no size; write a number and a unit, for example 24Gi or 500M"))
 }
 
 impl Run {

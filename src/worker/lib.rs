@@ -20,6 +20,7 @@ mod opening;
 pub mod pipeline;
 pub mod policy;
 pub mod progress;
+mod quantity;
 pub mod redact;
 mod remove;
 pub mod report;

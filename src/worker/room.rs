@@ -1,6 +1,7 @@
 //! How large a disk may be, and how large it becomes. Pure.
 
 use crate::failure::{Failure, Reason, Result};
+use crate::quantity::human;
 
 /// Disks are whole multiples of this (KubeVirt `AlignImageSizeTo1MiB`).
 pub const ALIGNMENT: u64 = 1 << 20;
@@ -136,17 +137,6 @@ fn round_down(bytes: u64) -> u64 {
 
 fn round_up(bytes: u64) -> u64 {
     bytes.checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX)
-}
-
-/// A size as a Kubernetes quantity where it is one without loss, otherwise in bytes beside it.
-#[must_use]
-pub fn human(bytes: u64) -> String {
-    for (unit, name) in [(1 << 40, "Ti"), (1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")] {
-        if bytes >= unit && bytes.is_multiple_of(unit) {
-            return format!("{}{name}", bytes / unit);
-        }
-    }
-    format!("{bytes} bytes")
 }
 
 #[cfg(test)]

@@ -67,20 +67,6 @@ fn refusals_name_both_sizes_and_the_least_claim() {
     assert!(failure.message.starts_with("the disk has at least 2Mi"), "{failure}");
 }
 
-#[test]
-fn sizes_are_quantities_where_they_are_whole() {
-    for (bytes, expected) in [
-        (0, "0 bytes"),
-        (1000, "1000 bytes"),
-        (1024, "1Ki"),
-        (24 * GI, "24Gi"),
-        (GI + MI, "1025Mi"),
-        (2048 * GI, "2Ti"),
-    ] {
-        assert_eq!(human(bytes), expected);
-    }
-}
-
 proptest! {
     /// What the message advises is enough, and a mebibyte less is not, where the file system takes nothing.
     #[test]

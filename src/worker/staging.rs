@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use vmdisk_format::ReadAt;
 
 use crate::failure::{Failure, Reason, Result};
-use crate::room::human;
+use crate::quantity::human;
 
 /// What the names of staged images begin with.
 const PREFIX: &str = ".vmdisk-staged-";

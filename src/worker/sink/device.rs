@@ -15,8 +15,9 @@ use super::writer::Writer;
 use super::{PROBED, UNIT, Wish, refuse_nested, to_usize};
 use crate::aligned::AlignedBuffer;
 use crate::failure::{Failure, Reason, Result};
+use crate::quantity::human;
 use crate::resume::{Journal, Resume};
-use crate::room::{Room, human};
+use crate::room::Room;
 
 /// The least length of a record.
 const LEAST_RECORD: u64 = 4096;

@@ -17,7 +17,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::failure::{Failure, Reason};
-use crate::room::human;
+use crate::quantity::human;
 
 const MIB: u64 = 1 << 20;
 

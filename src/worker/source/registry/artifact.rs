@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use super::manifest::{Choice, Descriptor, malformed};
 use crate::failure::{Failure, Reason, Result};
+use crate::quantity;
 use crate::unpack::{Container, shown};
 
 /// Disks as KubeVirt exports them.
@@ -84,7 +85,7 @@ impl Descriptor {
 
     /// How large the disk is, where the one who exported it says so in a way that can be read.
     pub(super) fn disk_size(&self) -> Option<u64> {
-        self.annotations.get(KUBEVIRT_SIZE).filter(|_| self.is_kubevirt_disk()).and_then(|text| quantity(text))
+        self.annotations.get(KUBEVIRT_SIZE).filter(|_| self.is_kubevirt_disk()).and_then(|text| quantity::parse(text))
     }
 
     /// What the user may call it in path, and what it is where it has no name.
@@ -144,23 +145,6 @@ fn parts(layers: &[Descriptor]) -> Result<Vec<&Descriptor>> {
         }
     }
     Ok(parts.into_iter().map(|(.., layer)| layer).collect())
-}
-
-/// A quantity as Kubernetes writes it, if it is a whole number of bytes.
-fn quantity(text: &str) -> Option<u64> {
-    const BINARY: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
-    const DECIMAL: [&str; 6] = ["k", "M", "G", "T", "P", "E"];
-    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let power =
-        |units: [&str; 6]| units.iter().position(|known| *known == unit).and_then(|at| u32::try_from(at + 1).ok());
-    let factor = match (unit, power(BINARY), power(DECIMAL)) {
-        ("", ..) => 1,
-        (_, Some(power), _) => 1024_u64.checked_pow(power)?,
-        (_, None, Some(power)) => 1000_u64.checked_pow(power)?,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// The first few names; with the digests where names alone do not tell the layers apart.

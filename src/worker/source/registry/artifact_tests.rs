@@ -115,21 +115,7 @@ fn parts_that_are_not_all_there_are_no_disk() {
 
 #[test]
 fn the_size_of_a_disk_is_a_quantity_of_kubernetes() {
-    for (text, bytes) in [
-        ("10Gi", Some(10 << 30)),
-        ("0", Some(0)),
-        ("1073741825", Some((1 << 30) + 1)),
-        ("3Ki", Some(3072)),
-        ("7k", Some(7000)),
-        ("2E", Some(2_000_000_000_000_000_000)),
-        ("16Ei", None),
-        ("1.5Gi", None),
-        ("1e3", None),
-        ("-1", None),
-        ("Gi", None),
-        ("10GiB", None),
-        ("", None),
-    ] {
+    for (text, bytes) in [("10Gi", Some(10 << 30)), ("7k", Some(7000)), ("1.5Gi", None), ("", None)] {
         let annotations = json!({KUBEVIRT_SIZE: text});
         assert_eq!(layer("k", "application/vnd.kubevirt.disk.raw+zstd", &annotations).disk_size(), bytes, "{text}");
         assert_eq!(layer("k", "application/octet-stream", &annotations).disk_size(), None);
