@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use vmdisk_format::ReadAt;
+use vmdisk_wire::{Limits, Source as Spec};
 
 use crate::digest::Verifier;
 use crate::failure::{Failure, Reason, Result};
@@ -17,7 +18,6 @@ use crate::resume::Resume;
 use crate::sink::Target;
 use crate::source::{self, Blob};
 use crate::unpack::Length;
-use crate::work::Work;
 
 /// Where the bytes of an image are.
 pub(crate) enum Bytes<'a> {
@@ -47,7 +47,7 @@ impl Bytes<'_> {
     /// Those of the source and of the file.
     pub(crate) async fn open(
         &self,
-        work: &Work,
+        limits: &Limits,
         target: &Target,
         counters: &Counters,
         findings: &Findings,
@@ -74,7 +74,7 @@ impl Bytes<'_> {
                 kept,
                 body: Some(body),
                 rest: blob.rest(),
-                bytes_per_second: work.limits.bandwidth_bytes_per_second,
+                bytes_per_second: limits.bandwidth_bytes_per_second,
             },
         })
     }
@@ -84,10 +84,10 @@ impl Bytes<'_> {
     /// # Errors
     ///
     /// A promise of the user that is none.
-    pub(crate) fn verifier(&self, work: &Work) -> Result<Verifier> {
+    pub(crate) fn verifier(&self, spec: &Spec) -> Result<Verifier> {
         match self {
             Self::Remote(blob) => Ok(blob.verifier()),
-            Self::Local(_) => Ok(Verifier::new(source::checksum(&work.source)?.into_iter().collect())),
+            Self::Local(_) => Ok(Verifier::new(source::checksum(spec)?.into_iter().collect())),
         }
     }
 

@@ -157,7 +157,7 @@ async fn fill_from(
         let room = target.room().bytes;
         counters.enter(Stage::Inspecting);
         let Opened { feed, length, keep_below, resumable, at_source } =
-            bytes.open(work, &target, counters, findings).await?;
+            bytes.open(&work.limits, &target, counters, findings).await?;
         counters.begin(Stage::Fetching, length.exactly());
         let decode = Decode {
             declared: from_wire(work.source.format),
@@ -172,7 +172,7 @@ async fn fill_from(
             counters: counters.clone(),
             findings: findings.clone(),
         };
-        let verifier = bytes.verifier(work)?;
+        let verifier = bytes.verifier(&work.source)?;
         let rules = Rules { room: Some(room), ..rules.clone() };
         let run = move |pieces: &mut _| decode.run(pieces);
         match pipeline::run(feed, length, verifier, rules, run, counters).await {

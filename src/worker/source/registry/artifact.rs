@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use super::manifest::{Choice, Descriptor, malformed};
+use super::manifest::{Descriptor, malformed};
 use crate::failure::{Failure, Reason, Result};
 use crate::quantity;
-use crate::unpack::{Container, shown};
+use crate::unpack::shown;
 
 /// Disks as KubeVirt exports them.
 const KUBEVIRT_DISK: &str = "application/vnd.kubevirt.disk.";
@@ -27,14 +27,11 @@ const PART_ANNOTATIONS: &str = "org.trycua.lume.";
 /// More names than these help nobody.
 const MOST_NAMES: usize = 8;
 
-/// The blob that holds the disk.
-pub(super) fn choose<'a>(layers: &'a [Descriptor], path: Option<&str>) -> Result<Choice<'a>> {
-    let choose = |parts: Vec<&'a Descriptor>, path: Option<&str>| Choice {
-        blobs: vec![parts],
-        config: None,
-        container: Container::Plain,
-        path: path.map(str::to_owned),
-    };
+/// The blob that holds the disk, in its parts, and the path to look for inside, when it has not named the blob itself.
+pub(super) fn choose<'a, 'p>(
+    layers: &'a [Descriptor],
+    path: Option<&'p str>,
+) -> Result<(Vec<&'a Descriptor>, Option<&'p str>)> {
     let parts = parts(layers)?;
     if let Some(path) = path {
         let mut named = layers.iter().filter(|layer| layer.is_called(path));
@@ -46,8 +43,8 @@ pub(super) fn choose<'a>(layers: &'a [Descriptor], path: Option<&str>) -> Result
                     parts.len()
                 )));
             }
-            (Some(one), None) => return Ok(choose(vec![one], None)),
-            (Some(one), Some(other)) if one.digest == other.digest => return Ok(choose(vec![one], None)),
+            (Some(one), None) => return Ok((vec![one], None)),
+            (Some(one), Some(other)) if one.digest == other.digest => return Ok((vec![one], None)),
             (Some(one), Some(other)) => {
                 let (one, other) = (&one.digest, &other.digest);
                 let path = shown(path);
@@ -59,12 +56,12 @@ pub(super) fn choose<'a>(layers: &'a [Descriptor], path: Option<&str>) -> Result
         }
     }
     if !parts.is_empty() {
-        return Ok(choose(parts, path));
+        return Ok((parts, path));
     }
     let disks: Vec<&Descriptor> = layers.iter().filter(|layer| layer.is_kubevirt_disk()).collect();
     match (disks.as_slice(), layers) {
-        ([disk], _) => Ok(choose(vec![disk], path)),
-        ([], [only]) => Ok(choose(vec![only], path)),
+        ([disk], _) => Ok((vec![disk], path)),
+        ([], [only]) => Ok((vec![only], path)),
         ([], _) => Err(no_disk(format!(
             "the artifact holds {}; name the one that is the disk in path (what is cut into several is put together if its \
              layers have part numbers, which these have not)",

@@ -18,10 +18,8 @@ fn part(digest: &str, parameters: &str) -> Descriptor {
 
 /// The digests of the one blob's parts, and the path left to look for in it.
 fn chosen(layers: &[Descriptor], path: Option<&str>) -> Result<(Vec<String>, Option<String>)> {
-    let choice = choose(layers, path)?;
-    assert_eq!((choice.blobs.len(), choice.container), (1, Container::Plain));
-    assert_eq!(choice.config, None);
-    Ok((choice.blobs[0].iter().map(|blob| blob.digest.clone()).collect(), choice.path))
+    let (parts, left) = choose(layers, path)?;
+    Ok((parts.iter().map(|part| part.digest.clone()).collect(), left.map(str::to_owned)))
 }
 
 #[test]

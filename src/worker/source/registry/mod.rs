@@ -5,6 +5,7 @@
 //! that names it.
 
 mod artifact;
+mod choice;
 mod config;
 mod credentials;
 mod manifest;
@@ -18,7 +19,8 @@ use reqwest::header::{ACCEPT, HeaderValue};
 use url::Url;
 use vmdisk_wire::Source as Spec;
 
-use self::manifest::{Choice, Descriptor, Manifest, Next};
+use self::choice::{Choice, Next, architecture};
+use self::manifest::{Descriptor, Manifest};
 use self::reference::Reference;
 use self::token::RegistryAuth;
 use super::{Blob, Part, Resolved, Secret, Source, checksum};
@@ -158,7 +160,7 @@ impl Source for RegistrySource {
         let name = pinned.map_or_else(|| self.reference.tag.clone(), ToString::to_string);
         let (mut manifest, digest) = self.manifest(&name, pinned).await?;
         for _ in 0..MAX_INDEXES {
-            let inner = match manifest.next(manifest::architecture(), self.path.as_deref())? {
+            let inner = match manifest.next(architecture(), self.path.as_deref())? {
                 Next::Blobs(choice) => {
                     return Ok(Resolved {
                         digest: Some(digest.to_string()),
