@@ -15,7 +15,7 @@ use crate::progress::Counters;
 use crate::redact::redacted;
 use crate::report::Findings;
 use crate::resume::Resume;
-use crate::sink::Target;
+use crate::sink::{Target, UNIT};
 use crate::source::{self, Blob};
 use crate::unpack::Length;
 
@@ -137,10 +137,12 @@ async fn go_on(blob: &Blob, target: &Target, counters: &Counters) -> Result<Opti
         && let Some(object) = expecting(&blob.object, resume).filter(|_| !blob.is_cut())
         && let Ok(part) = File::open(target.path())
     {
-        match Body::open(object, resume.bytes, counters.clone()).await {
+        // Of an object that is there whole, the end is asked for again: no server answers for nothing.
+        let bytes = resume.bytes.min(resume.size.saturating_sub(1) / UNIT * UNIT);
+        match Body::open(object, bytes, counters.clone()).await {
             Ok(body) => {
-                tracing::info!(bytes = resume.bytes, "going on where an earlier attempt stopped");
-                return Ok(Some((body, part, resume.bytes)));
+                tracing::info!(bytes, "going on where an earlier attempt stopped");
+                return Ok(Some((body, part, bytes)));
             }
             Err(failure) if failure.reason == Reason::SourceChanged => {
                 tracing::info!(%failure, "starting again");

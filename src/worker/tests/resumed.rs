@@ -124,6 +124,22 @@ fn a_volume_that_lost_what_it_was_given_is_filled_again() {
 }
 
 #[test]
+fn a_worker_that_was_killed_when_all_was_there_is_followed_by_one_that_asks_for_little() {
+    let (bench, server) = (Bench::new(), Server::start());
+    let disk = noise(SIZE, 1);
+    server.put("/d", tagged(&disk, "\"a\""));
+    let mut volume = Volume::directory(&bench, &server);
+    volume.killed(&bench, &server);
+    std::fs::write(volume.part(), &disk).unwrap();
+    let record = volume.target.join("disk.img.part.json");
+    let mut all: serde_json::Value = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
+    all["bytes"] = SIZE.into();
+    std::fs::write(&record, all.to_string()).unwrap();
+    assert_eq!(completed(&bench, &server, &volume.job), 64 << 10, "no server answers for nothing");
+    volume.assert_holds(&disk);
+}
+
+#[test]
 fn a_record_of_the_last_moment_gives_way_to_the_disk() {
     let (bench, server) = (Bench::new(), Server::start());
     // The first record is due with the last sector (which might be the footer of a vhd), in the place of the disk's end.
