@@ -17,6 +17,13 @@ const SAMPLE: u64 = 8 << 20;
 /// And how long it must have been at it, so that neither scheduling nor what was buffered counts.
 const SAMPLE_TIME: Duration = Duration::from_millis(50);
 
+/// Bytes a second, of the first sample, that are less than what any decompressor takes in: the network is at fault.
+const SLOW: f64 = 50e6;
+
+/// Where it is not that slow, nothing is judged before this. A decompressor takes in whole blocks, as many as it has
+/// threads, before it shows its pace; what more connections bring until then only lies in memory.
+const WARM_UP: u64 = 24 << 20;
+
 /// Bytes a second that no single connection is kept from by the network, and that no disk takes in faster.
 const PLENTY: f64 = 1e9;
 
@@ -31,6 +38,9 @@ pub(super) struct Parallelism {
     settled: bool,
     /// The best rate so far, in bytes a second, by fewer connections.
     best: f64,
+    /// What the samples so far came to, and whether the reader mostly waited in the last one.
+    sampled: u64,
+    starved: bool,
     bytes: u64,
     elapsed: Duration,
     waited: Duration,
@@ -39,7 +49,16 @@ pub(super) struct Parallelism {
 impl Parallelism {
     /// One connection, nothing known.
     pub(super) fn new() -> Self {
-        Self { connections: 1, settled: false, best: 0.0, bytes: 0, elapsed: Duration::ZERO, waited: Duration::ZERO }
+        Self {
+            connections: 1,
+            settled: false,
+            best: 0.0,
+            sampled: 0,
+            starved: false,
+            bytes: 0,
+            elapsed: Duration::ZERO,
+            waited: Duration::ZERO,
+        }
     }
 
     /// How many connections to use now.
@@ -61,8 +80,13 @@ impl Parallelism {
         #[expect(clippy::cast_precision_loss, reason = "a rate to compare with another")]
         let rate = self.bytes as f64 / self.elapsed.as_secs_f64().max(f64::EPSILON);
         let starved = self.waited * 2 > self.elapsed && rate < PLENTY;
+        let slow = self.sampled == 0 && rate < SLOW;
+        // One sample may have been a hiccup of the machine.
+        let warm = self.sampled >= WARM_UP && self.starved;
+        self.sampled += self.bytes;
+        self.starved = starved;
         (self.bytes, self.elapsed, self.waited) = (0, Duration::ZERO, Duration::ZERO);
-        if !starved {
+        if !starved || (self.connections == 1 && !slow && !warm) {
             return;
         }
         if rate > self.best * GAIN {

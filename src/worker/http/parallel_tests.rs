@@ -34,6 +34,21 @@ fn connections_are_added_as_long_as_they_pay() {
 }
 
 #[test]
+fn a_slow_network_is_told_from_a_decompressor_that_fills_its_blocks() {
+    for (name, seconds, expected) in [("slow", 1.0, 2), ("fast", 0.1, 1)] {
+        let mut parallelism = Parallelism::new();
+        parallelism.observe(SAMPLE, Duration::from_secs_f64(seconds), Duration::from_secs_f64(seconds));
+        assert_eq!(parallelism.connections(), expected, "{name}");
+        for sample in 0..100 {
+            // At work on what it took in, with a hiccup now and then.
+            let waited = if sample % 10 == 9 { 900 } else { 100 };
+            parallelism.observe(SAMPLE, Duration::from_secs(1), Duration::from_millis(waited));
+            assert!(expected == 2 || parallelism.connections() == 1, "{name}: sample {sample}");
+        }
+    }
+}
+
+#[test]
 fn a_server_that_asks_for_less_gets_one_for_good() {
     let mut parallelism = Parallelism::new();
     parallelism.observe(SAMPLE, Duration::from_secs(1), Duration::from_secs(1));
