@@ -17,13 +17,13 @@ use crate::{block, jobs};
 const SEED: &str = "VMDISK_TEST_SEED";
 
 /// Where the kills fall; a test that fails tells the seed.
-pub(crate) struct Dice {
+struct Dice {
     seed: u64,
     state: u64,
 }
 
 impl Dice {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         let seed = match std::env::var(SEED) {
             Ok(seed) => seed.parse().expect("a number"),
             Err(_) => u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos()),
@@ -32,7 +32,7 @@ impl Dice {
     }
 
     /// A number from `range`, by the splitmix64 generator.
-    pub(crate) fn roll(&mut self, range: std::ops::RangeInclusive<u64>) -> u64 {
+    fn roll(&mut self, range: std::ops::RangeInclusive<u64>) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -39,12 +39,17 @@ impl Volume {
 
     /// Has a worker killed that leaves a record. How much that vouches for.
     fn killed(&mut self, bench: &Bench, server: &Server) -> u64 {
-        self.job.limits.bandwidth_bytes_per_second = Some(RATE);
-        killed_after(KILLED, bench, server, &self.job);
-        self.job.limits.bandwidth_bytes_per_second = None;
-        let kept = self.recorded();
+        let kept = self.killed_after(KILLED, bench, server);
         assert!(kept > 0);
         kept
+    }
+
+    /// Has a worker killed after so many bytes. How much of them is recorded.
+    fn killed_after(&mut self, bytes: u64, bench: &Bench, server: &Server) -> u64 {
+        self.job.limits.bandwidth_bytes_per_second = Some(RATE);
+        killed_after(bytes, bench, server, &self.job);
+        self.job.limits.bandwidth_bytes_per_second = None;
+        self.recorded()
     }
 
     fn recorded(&self) -> u64 {
@@ -65,11 +70,13 @@ impl Volume {
     }
 }
 
-/// Does `test` with a volume of each mode.
-fn each_mode(test: impl Fn(Volume, &Bench, &Server)) {
+/// Does `test` with a volume of each mode, and a disk that is served.
+fn each_mode(test: impl Fn(Volume, &Bench, &Server, &[u8])) {
+    let disk = noise(SIZE, 1);
     for volume in [Volume::directory, Volume::device] {
         let (bench, server) = (Bench::new(), Server::start());
-        test(volume(&bench, &server), &bench, &server);
+        server.put("/d", tagged(&disk, "\"a\""));
+        test(volume(&bench, &server), &bench, &server, &disk);
     }
 }
 
@@ -79,47 +86,39 @@ fn tagged(disk: &[u8], tag: &str) -> Resource {
 
 #[test]
 fn what_bears_the_name_of_another_claim_is_not_believed() {
-    each_mode(|mut volume, bench, server| {
-        let disk = noise(SIZE, 1);
-        server.put("/d", tagged(&disk, "\"a\""));
-        volume.killed(bench, server);
+    each_mode(|mut volume, bench, server, disk| {
         for claim_uid in [Some("another".to_owned()), None] {
-            volume.job.target.as_mut().unwrap().claim_uid = claim_uid;
-            assert_eq!(completed(bench, server, &volume.job), SIZE as u64, "all of it");
-            volume.assert_holds(&disk);
+            volume.killed(bench, server);
+            let mut job = volume.job.clone();
+            job.target.as_mut().unwrap().claim_uid = claim_uid;
+            assert_eq!(completed(bench, server, &job), SIZE as u64, "all of it");
+            volume.assert_holds(disk);
         }
     });
 }
 
 #[test]
 fn an_image_that_changed_and_changed_back_goes_on_with_nothing_of_the_other() {
-    each_mode(|mut volume, bench, server| {
-        let disk = noise(SIZE, 1);
-        server.put("/d", tagged(&disk, "\"a\""));
+    each_mode(|mut volume, bench, server, disk| {
         volume.killed(bench, server);
         server.put("/d", tagged(&noise(SIZE, 2), "\"b\""));
-        volume.job.limits.bandwidth_bytes_per_second = Some(RATE);
         // Far from a record of its own.
-        killed_after(12 << 20, bench, server, &volume.job);
-        volume.job.limits.bandwidth_bytes_per_second = None;
-        assert_eq!(volume.recorded(), 0, "what it vouched for is overwritten");
-        server.put("/d", tagged(&disk, "\"a\""));
+        assert_eq!(volume.killed_after(12 << 20, bench, server), 0, "what was vouched for is overwritten");
+        server.put("/d", tagged(disk, "\"a\""));
         assert_eq!(completed(bench, server, &volume.job), SIZE as u64, "all of it");
-        volume.assert_holds(&disk);
+        volume.assert_holds(disk);
     });
 }
 
 #[test]
 fn a_volume_that_lost_what_it_was_given_is_filled_again() {
-    each_mode(|mut volume, bench, server| {
-        let disk = noise(SIZE, 1);
-        server.put("/d", tagged(&disk, "\"a\""));
-        volume.job.source.checksum = Some(digest(&ring::digest::SHA256, &disk));
+    each_mode(|mut volume, bench, server, disk| {
+        volume.job.source.checksum = Some(digest(&ring::digest::SHA256, disk));
         let kept = volume.killed(bench, server);
         flip(&volume.part(), kept / 2);
         let paid = completed(bench, server, &volume.job);
         assert_eq!(paid, SIZE as u64 - kept + SIZE as u64, "the rest, and then all of it");
-        volume.assert_holds(&disk);
+        volume.assert_holds(disk);
     });
 }
 
