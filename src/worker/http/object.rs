@@ -195,37 +195,37 @@ impl Object {
     }
 
     async fn ask(&self, method: Method, span: Span, url: &Url, authorize: &dyn Authorize) -> Result<Response> {
+        let request = self.request(method.clone(), span, url, authorize);
+        let tag = self.identity.tag().filter(|_| !self.misread.load(Ordering::Relaxed));
+        let Some(Ok(tag)) = tag.map(HeaderValue::from_str) else {
+            return self.client.send(request).await;
+        };
+        let mut bound = request.clone();
+        bound.headers.insert(IF_MATCH, tag);
+        let response = self.client.send(bound).await?;
+        if response.status().as_u16() != 412 {
+            return Ok(response);
+        }
+        // Some servers and caches know their tags and not this header. The tag of an answer proves the same; it is one of
+        // a single byte, since all that comes of another object is paid for nothing.
+        let byte = Span { from: span.from, until: Some(span.from + 1) };
+        let answer = self.client.send(self.request(method, byte, url, authorize)).await?;
+        if !answer.status().is_success() || Identity::of(answer.headers()) != self.identity {
+            return Ok(response);
+        }
+        self.misread.store(true, Ordering::Relaxed);
+        self.client.send(request).await
+    }
+
+    /// A request that is not bound to the object's tag.
+    fn request<'a>(&'a self, method: Method, span: Span, url: &'a Url, authorize: &'a dyn Authorize) -> Request<'a> {
         let mut request = Request::get(url, authorize).implied(&self.implied);
         request.method = method;
         request.headers.clone_from(&self.headers);
         if let Some(range) = span.header() {
             request.headers.insert(RANGE, range);
         }
-        let Some(Ok(tag)) = self.identity.tag().map(HeaderValue::from_str) else {
-            return self.client.send(request).await;
-        };
-        if self.misread.load(Ordering::Relaxed) {
-            return self.client.send(request).await;
-        }
-        let unbound = request.clone();
-        request.headers.insert(IF_MATCH, tag);
-        let response = self.client.send(request).await?;
-        if response.status().as_u16() != 412 || !self.has_kept_its_tag(unbound.clone(), span).await? {
-            return Ok(response);
-        }
-        self.misread.store(true, Ordering::Relaxed);
-        self.client.send(unbound).await
-    }
-
-    /// Whether `request`, which is not bound to the tag, is answered with it: some servers and caches know their tags and
-    /// not `If-Match`. One byte is asked for, since all that comes of another object is paid for nothing.
-    async fn has_kept_its_tag(&self, mut request: Request<'_>, span: Span) -> Result<bool> {
-        let byte = Span { from: span.from, until: Some(span.from + 1) };
-        if let Some(range) = byte.header() {
-            request.headers.insert(RANGE, range);
-        }
-        let answer = self.client.send(request).await?;
-        Ok(answer.status().is_success() && Identity::of(answer.headers()) == self.identity)
+        request
     }
 
     /// Whether the answer is of the bytes that are known.

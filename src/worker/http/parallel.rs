@@ -31,7 +31,7 @@ const PLENTY: f64 = 1e9;
 const GAIN: f64 = 1.2;
 
 /// Decides how many connections to use, by what the present number brings.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Parallelism {
     connections: usize,
     /// No more is tried: more was no better, or the server asked for less.
@@ -49,16 +49,7 @@ pub(super) struct Parallelism {
 impl Parallelism {
     /// One connection, nothing known.
     pub(super) fn new() -> Self {
-        Self {
-            connections: 1,
-            settled: false,
-            best: 0.0,
-            sampled: 0,
-            starved: false,
-            bytes: 0,
-            elapsed: Duration::ZERO,
-            waited: Duration::ZERO,
-        }
+        Self { connections: 1, ..Self::default() }
     }
 
     /// How many connections to use now.

@@ -36,11 +36,9 @@ impl Medium {
 
     /// Makes the medium at least `length` long, if that is for us to say.
     pub(super) fn grow(&self, length: u64) -> io::Result<()> {
+        let found = self.file.metadata()?;
         // A device is as long as it is.
-        if self.file.metadata()?.is_file() && self.file.metadata()?.len() < length {
-            return self.file.set_len(length);
-        }
-        Ok(())
+        if found.is_file() && found.len() < length { self.file.set_len(length) } else { Ok(()) }
     }
 
     /// How much of `length` bytes at `offset` lies on the medium.

@@ -171,7 +171,12 @@ impl Writer {
         self.account(flushed)
     }
 
-    /// Waits for everything that is on its way to the medium.
+    /// Writes what is assembled and waits for everything that is on its way to the medium.
+    fn flush(&mut self) -> Result<(), Error> {
+        self.flush_window()?;
+        self.drain()
+    }
+
     fn drain(&mut self) -> Result<(), Error> {
         let flushed = self.pool.drain()?;
         self.account(flushed)
@@ -202,8 +207,7 @@ impl Writer {
     ///
     /// As [`Writer::write`].
     pub fn sync(&mut self) -> Result<(), Error> {
-        self.flush_window()?;
-        self.drain()?;
+        self.flush()?;
         self.settle()
     }
 
@@ -219,15 +223,15 @@ impl Writer {
     ///
     /// As [`Writer::write`].
     pub fn checkpoint(&mut self, length: u64) -> Result<(), Error> {
-        self.flush_window()?;
-        self.drain()?;
+        self.flush()?;
         self.medium.grow(length).map_err(|error| failed(length, error))?;
         self.zero(self.zeroed_below..length)?;
         self.zeroed_below = length;
         self.settle()
     }
 
-    /// Writes all there is and makes what has no data read as zeros, up to the medium's end.
+    /// Writes all there is and makes what has no data read as zeros, up to the medium's end. The last of it is yet to be
+    /// flushed.
     ///
     /// Data comes first: a thin pool may fill the rest of a chunk that it allocates with what lay there before. The last
     /// unit comes when all else is durable, so that until then a later attempt finds the record in its place.
@@ -238,16 +242,13 @@ impl Writer {
     pub fn complete(&mut self) -> Result<(), Error> {
         self.sync()?;
         self.zero(self.keep_below..self.end())?;
-        let Some(Last { start, content }) = self.last.take() else {
-            return self.settle();
-        };
+        let Some(Last { start, content }) = self.last.take() else { return Ok(()) };
         self.settle()?;
         self.write(start, &content)?;
         self.sync()?;
         // The chunk of the last unit may have been allocated only now.
         let chunk = start / self.medium.chunk * self.medium.chunk;
-        self.zero(chunk.max(self.keep_below)..self.medium.length)?;
-        self.settle()
+        self.zero(chunk.max(self.keep_below)..self.medium.length)
     }
 
     /// Makes the units without data read as zeros. Everything in them must have been written.
