@@ -60,6 +60,12 @@ pub fn worker(claim_uid: &str) -> String {
     format!("populate-{claim_uid}")
 }
 
+/// The name of the pod that asks a source whether it can be had (again), without a volume.
+#[must_use]
+pub fn inspector(claim_uid: &str) -> String {
+    format!("inspect-{claim_uid}")
+}
+
 /// The name of a claim's sync: at most 200 characters of the claim's name, for humans, and the first 8 of its UID, so
 /// that claims of one name (in several namespaces, or made again after a deletion) have syncs of their own.
 #[must_use]

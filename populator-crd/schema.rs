@@ -1,18 +1,31 @@
 //! The schemas: what the derives cannot say about types that are not ours, and the finished CRDs.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
 use schemars::{Schema, SchemaGenerator, json_schema};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{VMDiskImage, VMDiskSync, VolumePopulator};
+use crate::{VMDiskImage, VMDiskSync, VolumePopulator, v1alpha1::SyncPhase};
 
 /// The CRDs of our own kinds, ready to be applied.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![finished(VMDiskImage::crd()), finished(VMDiskSync::crd())]
+    vec![finished(VMDiskImage::crd()), queued_from_the_start(finished(VMDiskSync::crd()))]
+}
+
+/// A sync is queued from the moment at which it exists, in the order of creation. The API server says so to whoever reads
+/// one that has no status yet (structural schemas are defaulted on reads from the store), so nobody has to write it.
+fn queued_from_the_start(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        let schema = version.schema.as_mut().and_then(|validation| validation.open_api_v3_schema.as_mut());
+        let status = schema.and_then(|schema| schema.properties.as_mut()?.get_mut("status"));
+        if let Some(status) = status {
+            status.default = Some(JSON(json!({"phase": SyncPhase::Queued})));
+        }
+    }
+    crd
 }
 
 /// The CRD of the registration object. The volume-data-source-validator ships it; a cluster without that has no use

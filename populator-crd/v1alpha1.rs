@@ -14,6 +14,6 @@ pub use image_status::{
 pub use source::{DiskFormat, PullPolicy, SourceType, SpecError};
 pub use sync::{ClaimReference, ImageReference, VMDiskSync, VMDiskSyncSpec};
 pub use sync_status::{
-    FailureClass, LastFailure, Progress, Route, RouteKind, Stage, SyncCondition, SyncPhase, SyncReason,
+    FailureClass, LastFailure, Progress, Route, RouteKind, Stage, SyncCondition, SyncPhase, SyncReason, TargetFacts,
     VMDiskSyncStatus,
 };

@@ -40,6 +40,12 @@ pub struct VMDiskSyncStatus {
     #[schemars(range(min = 0))]
     pub interruptions: i32,
 
+    /// Of the interruptions, those by which bytes may have been paid for nothing: the worker ran and was cut short by the
+    /// cluster's own life, or the volume that it had filled was lost. The policy's disruptionLimit bounds them.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub disruptions: i32,
+
     /// While BackingOff: no earlier than this does the sync rejoin the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::time")]
@@ -80,10 +86,31 @@ pub struct VMDiskSyncStatus {
     #[schemars(length(max = 253))]
     pub prime: Option<String>,
 
+    /// The UID of the temporary claim: another object of that name is not it, whatever it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub prime_uid: Option<String>,
+
     /// The worker pod, in this namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub pod: Option<String>,
+
+    /// The UID of the worker pod: another pod of that name is not it, whatever it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub pod_uid: Option<String>,
+
+    /// When the worker said that the volume holds the whole disk; only where its pod had to be removed before the volume
+    /// could be handed over, because other containers of it did not end by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub filled_at: Option<Time>,
+
+    /// What the current or last attempt was to fill: whether an image is too large is asked once for each kind of claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "TargetFacts")]
+    pub target: Option<TargetFacts>,
 
     /// The node that the worker runs or ran on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,6 +129,24 @@ pub struct VMDiskSyncStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// What a claim offers to a disk.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetFacts {
+    /// The claim's storage class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub storage_class: Option<String>,
+
+    /// The claim's volumeMode.
+    #[schemars(length(max = 32))]
+    pub volume_mode: String,
+
+    /// The bytes that the claim requests.
+    #[schemars(range(min = 0))]
+    pub requested_bytes: i64,
+}
+
 /// The phases of a sync.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SyncPhase {
@@ -116,7 +161,7 @@ pub enum SyncPhase {
     Succeeded,
     /// Given up, until the image's spec changes or the sync is deleted.
     Failed,
-    /// The claim is gone, or was bound elsewhere.
+    /// The claim is gone, was bound elsewhere, or names an image in another namespace.
     Cancelled,
 }
 
@@ -197,6 +242,7 @@ pub enum RouteKind {
 
 /// How an attempt failed.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
 pub struct LastFailure {
     /// What follows from it.
     pub class: FailureClass,
@@ -209,6 +255,11 @@ pub struct LastFailure {
     /// When the attempt ended.
     #[schemars(schema_with = "schema::time")]
     pub time: Time,
+    /// The VMDiskSync whose attempt found it, where that is not this one: what is true of an image is asked once for all
+    /// claims. Deleting that one starts all of them again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub found_by: Option<String>,
 }
 
 /// The classes of failure: what happens next goes by these alone.
@@ -257,6 +308,8 @@ vocabulary! {
         WaitingForTurn,
         /// Admitted: golden data that will serve this claim is on its way.
         WaitingForGolden,
+        /// Admitted: another sync is finding out whether the image can be had, and this one goes by what it finds.
+        WaitingForSource,
         /// Admitted: a consumer has not selected a node (any more).
         WaitingForNode,
         /// Admitted: a permit is held.
@@ -273,6 +326,10 @@ vocabulary! {
         FailedFinally,
         /// Succeeded: retryLimit is used up.
         RetryLimitReached,
+        /// Succeeded: disruptionLimit is used up.
+        DisruptionLimitReached,
+        /// Succeeded: the claim names an image in another namespace now.
+        Moved,
         /// Succeeded: the claim was deleted.
         ClaimGone,
         /// Succeeded: the claim was bound to a volume that is not ours.

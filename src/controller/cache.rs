@@ -33,9 +33,13 @@ const REMEMBERED_DELETIONS: usize = 256;
 /// Says which claim an object serves, by the claim's UID; `None`: it is not ours.
 pub type ClaimOf<K> = fn(&K) -> Option<&str>;
 
+/// Says whether an object is worth keeping. One that is not any more leaves the cache; its last state is told all the same.
+pub type Worth<K> = Box<dyn Fn(&K) -> bool + Send + Sync>;
+
 /// Objects of one kind by the claim's UID.
 pub struct Cache<K> {
     claim_of: ClaimOf<K>,
+    worth: Worth<K>,
     objects: Mutex<Objects<K>>,
     ready: watch::Sender<bool>,
     changes: mpsc::UnboundedSender<Change<K>>,
@@ -55,6 +59,9 @@ struct Objects<K> {
     /// Keys that a list that is under way has not confirmed yet.
     unconfirmed: BTreeSet<Key>,
     deleted: VecDeque<String>,
+    /// UID and version of what left because it was not worth keeping any more: older versions bring it back no more than
+    /// a late answer does what was deleted.
+    left: VecDeque<(String, u64)>,
 }
 
 impl<K> Cache<K>
@@ -63,10 +70,15 @@ where
 {
     /// An empty cache, and what will change in it.
     #[must_use]
-    pub fn new(claim_of: ClaimOf<K>) -> (Self, mpsc::UnboundedReceiver<Change<K>>) {
+    pub fn new(claim_of: ClaimOf<K>, worth: Worth<K>) -> (Self, mpsc::UnboundedReceiver<Change<K>>) {
         let (changes, receiver) = mpsc::unbounded_channel();
-        let objects = Objects { by_key: BTreeMap::new(), unconfirmed: BTreeSet::new(), deleted: VecDeque::new() };
-        let cache = Self { claim_of, objects: Mutex::new(objects), ready: watch::Sender::new(false), changes };
+        let objects = Objects {
+            by_key: BTreeMap::new(),
+            unconfirmed: BTreeSet::new(),
+            deleted: VecDeque::new(),
+            left: VecDeque::new(),
+        };
+        let cache = Self { claim_of, worth, objects: Mutex::new(objects), ready: watch::Sender::new(false), changes };
         (cache, receiver)
     }
 
@@ -90,17 +102,23 @@ where
 
     /// Takes in the answer of a write of ours.
     pub fn wrote(&self, object: K) {
-        let changed = self.lock().insert(self.claim_of, object, false);
+        let worth = (self.worth)(&object);
+        let changed = self.lock().insert(self.claim_of, object, false, worth);
         self.tell(changed, true);
     }
 
     /// Takes in one event of the watch.
     pub fn apply(&self, event: Event<K>) {
+        // Outside the lock: what is worth keeping may depend on other caches.
+        let worth = match &event {
+            Event::InitApply(object) | Event::Apply(object) => (self.worth)(object),
+            Event::Init | Event::InitDone | Event::Delete(_) => false,
+        };
         let mut objects = self.lock();
         match event {
             Event::Init => objects.unconfirmed = objects.by_key.keys().cloned().collect(),
             Event::InitApply(object) | Event::Apply(object) => {
-                let changed = objects.insert(self.claim_of, object, true);
+                let changed = objects.insert(self.claim_of, object, true, worth);
                 self.tell(changed, false);
             }
             Event::Delete(object) => {
@@ -137,7 +155,7 @@ where
 }
 
 impl<K: Resource<DynamicType = ()>> Objects<K> {
-    fn insert(&mut self, claim_of: ClaimOf<K>, object: K, seen: bool) -> Option<Arc<K>> {
+    fn insert(&mut self, claim_of: ClaimOf<K>, object: K, seen: bool, worth: bool) -> Option<Arc<K>> {
         let key = key_of(claim_of, &object)?;
         if seen {
             self.unconfirmed.remove(&key);
@@ -147,6 +165,9 @@ impl<K: Resource<DynamicType = ()>> Objects<K> {
             return None;
         }
         let version = version(&object);
+        if self.left.iter().any(|(left, at)| *left == uid && version <= *at) {
+            return None;
+        }
         let known = self.by_key.get(&key);
         // Of two objects of one name the older UID is gone; of one object the newer version counts.
         let newer = known.is_none_or(|known| version > self::version(&**known));
@@ -154,7 +175,16 @@ impl<K: Resource<DynamicType = ()>> Objects<K> {
             return None;
         }
         let object = Arc::new(object);
-        self.by_key.insert(key, Arc::clone(&object));
+        if worth {
+            self.by_key.insert(key, Arc::clone(&object));
+            return Some(object);
+        }
+        // Told once, when it leaves; what was never kept is no news.
+        self.by_key.remove(&key)?;
+        self.left.push_back((uid, version));
+        if self.left.len() > REMEMBERED_DELETIONS {
+            self.left.pop_front();
+        }
         Some(object)
     }
 

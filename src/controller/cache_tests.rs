@@ -11,7 +11,7 @@ fn object(name: &str, claim: &str, uid: &str, version: u64) -> ConfigMap {
 }
 
 fn cache() -> (Cache<ConfigMap>, mpsc::UnboundedReceiver<Change<ConfigMap>>) {
-    Cache::new(|object| object.labels().get("claim").map(String::as_str))
+    Cache::new(|object| object.labels().get("claim").map(String::as_str), Box::new(|object| object.data.is_none()))
 }
 
 fn versions(cache: &Cache<ConfigMap>, claim: &str) -> Vec<u64> {
@@ -74,4 +74,19 @@ fn a_new_list_removes_what_it_does_not_show() {
     assert_eq!(versions(&cache, "c"), [1, 7], "what we wrote meanwhile stays");
     assert!(*cache.ready.borrow());
     assert_eq!(changes(&mut receiver), [(1, false), (2, false), (7, true), (2, false)]);
+}
+
+#[test]
+fn what_is_not_worth_keeping_leaves_and_is_told_once() {
+    let (cache, mut receiver) = cache();
+    let done = |version| ConfigMap { data: Some([].into()), ..object("a", "c", "u", version) };
+    cache.apply(Event::InitApply(done(1)));
+    assert_eq!(versions(&cache, "c"), [0; 0]);
+    assert_eq!(changes(&mut receiver), [], "what was never kept is no news");
+    cache.wrote(object("a", "c", "u", 2));
+    cache.wrote(done(3));
+    cache.apply(Event::Apply(object("a", "c", "u", 2)));
+    cache.apply(Event::Apply(done(3)));
+    assert_eq!(versions(&cache, "c"), [0; 0]);
+    assert_eq!(changes(&mut receiver), [(2, true), (3, true)]);
 }

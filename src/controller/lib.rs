@@ -18,6 +18,7 @@ pub mod cache;
 pub mod conditions;
 pub mod gate;
 pub mod image;
+pub mod ledger;
 pub mod observer;
 pub mod pod;
 pub mod policy;

@@ -1,11 +1,15 @@
 //! Follows our own objects, syncs and workers, and tells everybody whom a change concerns: the machinery (another pass
 //! over the claim), the gate (a permit may be free), the image's status, and the follower of the worker's log.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use populator_crd::v1alpha1::VMDiskSync;
+use kube::ResourceExt;
+use populator_crd::{
+    names,
+    v1alpha1::{SyncPhase, VMDiskSync},
+};
 use tokio::{
     select,
     sync::mpsc,
@@ -17,9 +21,10 @@ use crate::{
     cache::Change,
     gate::{self, Gate},
     image::ImageKey,
-    sync::{progress::Progresses, records::claim_of},
+    policy::PolicyReceiver,
+    sync::{progress::Progresses, records::claim_of, transition},
     worker::Worker,
-    world::{Changes, World, claim_of_pod, owner_of, phase},
+    world::{Changes, World, phase},
 };
 
 /// Whom changes are told.
@@ -52,17 +57,22 @@ pub async fn sweep(world: World, wake: mpsc::UnboundedSender<ClaimRef>) {
 }
 
 /// Passes changes on, until the gate closes.
-pub async fn run(world: World, mut changes: Changes, audience: Audience) {
+pub async fn run(world: World, mut changes: Changes, policy: PolicyReceiver, audience: Audience) {
+    let mut observer = Observer { world, policy, audience, phases: HashMap::new() };
+    let mut ticks = interval(SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let settled = select! {
             change = changes.syncs.recv() => match change {
-                Some(change) => sync_changed(&world, &audience, &change).await,
+                Some(change) => observer.sync_changed(&change).await,
                 None => return,
             },
             change = changes.pods.recv() => match change {
-                Some(change) => pod_changed(&world, &audience, &change).await,
+                Some(change) => observer.pod_changed(&change).await,
                 None => return,
             },
+            // A permit that is held for a worker to come lapses by time alone, which no event tells.
+            _ = ticks.tick() => observer.settle_all().await,
         };
         if settled.is_err() {
             return;
@@ -70,47 +80,103 @@ pub async fn run(world: World, mut changes: Changes, audience: Audience) {
     }
 }
 
-async fn sync_changed(
-    world: &World,
-    audience: &Audience,
-    change: &Change<VMDiskSync>,
-) -> Result<(), gate::actor::Closed> {
-    let sync = &change.object;
-    let uid = sync.metadata.uid.as_deref().unwrap_or_default();
-    let current = world.syncs.of_claim(&sync.spec.claim.uid);
-    let going = |sync: &VMDiskSync| sync.metadata.deletion_timestamp.is_some();
-    // Nobody but us writes a record, and whoever writes knows. What others do is delete one.
-    if !current.iter().any(|sync| sync.metadata.uid.as_deref() == Some(uid) && !going(sync)) {
-        // No receiver: the process is going down, here and below.
-        let _ = audience.wake.send(claim_of(sync));
-    }
-    let _ = audience.images.send(ImageKey::of_sync(sync));
-    settle(world, &audience.gate, &sync.spec.claim.uid, uid).await
+struct Observer {
+    world: World,
+    policy: PolicyReceiver,
+    audience: Audience,
+    /// The phase in which each sync was seen last.
+    phases: HashMap<String, Option<SyncPhase>>,
 }
 
-async fn pod_changed(world: &World, audience: &Audience, change: &Change<Pod>) -> Result<(), gate::actor::Closed> {
-    let pod = &change.object;
-    let Some(claim) = claim_of_pod(pod) else {
-        return Ok(());
-    };
-    audience.progress.observe(pod);
-    let result = match owner_of(pod) {
-        Some(sync_uid) => settle(world, &audience.gate, &claim.uid, sync_uid).await,
-        None => Ok(()),
-    };
-    if !change.ours {
-        let _ = audience.wake.send(claim);
-    }
-    result
-}
+type Settled = Result<(), gate::actor::Closed>;
 
-async fn settle(world: &World, gate: &Gate, claim_uid: &str, sync_uid: &str) -> Result<(), gate::actor::Closed> {
-    let sync = world.syncs.of_claim(claim_uid).into_iter().find(|sync| sync.metadata.uid.as_deref() == Some(sync_uid));
-    let worker = world.worker_of(claim_uid, sync_uid);
-    let worker = Worker::observe(worker.as_deref(), Timestamp::now());
-    if sync.is_none() {
-        gate.withdraw(sync_uid).await?;
+impl Observer {
+    async fn sync_changed(&mut self, change: &Change<VMDiskSync>) -> Settled {
+        let sync = &change.object;
+        let uid = sync.metadata.uid.as_deref().unwrap_or_default();
+        let current = self.world.syncs.of_claim(&sync.spec.claim.uid);
+        let going = |sync: &VMDiskSync| sync.metadata.deletion_timestamp.is_some();
+        let kept = current.iter().any(|sync| sync.metadata.uid.as_deref() == Some(uid) && !going(sync));
+        // Nobody but us writes a record, and whoever writes knows. What others do is delete one.
+        if !kept {
+            self.world.forget_notes(uid);
+            // No receiver: the process is going down, here and below.
+            let _ = self.audience.wake.send(claim_of(sync));
+        }
+        let now = kept.then(|| phase(sync));
+        let before = match now {
+            Some(phase) => self.phases.insert(uid.to_owned(), phase).map(Some),
+            None => self.phases.remove(uid).map(Some),
+        };
+        if before != Some(now) {
+            self.wake_those_who_wait_for(sync);
+        }
+        let _ = self.audience.images.send(ImageKey::of_sync(sync));
+        self.settle(&sync.spec.claim.uid, uid).await
     }
-    let phase = sync.as_ref().and_then(|sync| phase(sync));
-    gate.settle(sync_uid, gate::still_held(phase, &worker)).await
+
+    /// Others go by what a sync finds out about their image.
+    fn wake_those_who_wait_for(&self, sync: &VMDiskSync) {
+        for other in self.world.of_image(&sync.spec.image.uid) {
+            if other.metadata.uid != sync.metadata.uid && transition::waits_for_others(other.status.as_ref()) {
+                let _ = self.audience.wake.send(claim_of(&other));
+            }
+        }
+    }
+
+    async fn pod_changed(&self, change: &Change<Pod>) -> Settled {
+        let pod = &change.object;
+        let Some(sync_uid) = self.world.sync_of(pod) else {
+            return Ok(self.report_stray(pod));
+        };
+        let claim_uid = pod.labels().get(names::CLAIM_UID_LABEL).map_or("", String::as_str);
+        let sync = self.world.syncs.of_claim(claim_uid).into_iter().find(|sync| sync.metadata.uid.as_ref() == Some(&sync_uid));
+        if let Some(sync) = &sync {
+            self.audience.progress.observe(pod, sync);
+            if !change.ours {
+                let _ = self.audience.wake.send(claim_of(sync));
+            }
+        }
+        let gone = !self.world.pods.of_claim(claim_uid).iter().any(|other| other.metadata.uid == pod.metadata.uid);
+        let settled = self.settle(claim_uid, &sync_uid).await;
+        if gone {
+            self.world.forget_pod(pod);
+        }
+        settled
+    }
+
+    /// A pod that has the name and the place of a worker, and is none. Its claim is woken, because it may stand in the way.
+    fn report_stray(&self, pod: &Pod) {
+        let claim_uid = pod.labels().get(names::CLAIM_UID_LABEL).map_or("", String::as_str);
+        for sync in self.world.syncs.of_claim(claim_uid) {
+            let _ = self.audience.wake.send(claim_of(&sync));
+        }
+        tracing::debug!(
+            namespace = pod.metadata.namespace,
+            pod = pod.name_any(),
+            uid = pod.metadata.uid,
+            "a pod has the name of a worker, and no record knows it"
+        );
+    }
+
+    async fn settle_all(&self) -> Settled {
+        for sync in self.world.syncs.all() {
+            self.settle(&sync.spec.claim.uid, sync.metadata.uid.as_deref().unwrap_or_default()).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, claim_uid: &str, sync_uid: &str) -> Settled {
+        let (gate, now) = (&self.audience.gate, Timestamp::now());
+        let syncs = self.world.syncs.of_claim(claim_uid);
+        let sync = syncs.iter().find(|sync| sync.metadata.uid.as_deref() == Some(sync_uid));
+        let worker = self.world.worker_of(claim_uid, sync_uid);
+        let worker = Worker::observe(worker.as_deref(), now);
+        if sync.is_none() {
+            gate.withdraw(sync_uid).await?;
+        }
+        let status = sync.and_then(|sync| sync.status.as_ref());
+        let held = gate::still_held(status, &worker, &self.policy.borrow().clone(), now);
+        gate.settle(sync_uid, held).await
+    }
 }

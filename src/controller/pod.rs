@@ -21,10 +21,12 @@ use k8s_openapi::{
     },
 };
 use populator_crd::{names, v1alpha1::SpecError};
-use vmdisk_wire::{QEMU_ID, TargetKind};
+use vmdisk_wire::{Job, Operation, QEMU_ID, TargetKind};
 use volume_populator::ClaimRef;
 
 pub use job::{Order, job, needs_scratch, target_kind};
+
+use crate::worker::CONTAINER;
 
 /// Annotation on a worker: the attempt that it is.
 pub const ATTEMPT_ANNOTATION: &str = "pelotech.ot/attempt";
@@ -44,11 +46,28 @@ const CLOUD_TOKEN_SECONDS: i64 = 24 * 60 * 60;
 /// A worker that is told to stop loses nothing by stopping at once: what it wrote is not visible yet.
 const GRACE_SECONDS: i64 = 5;
 
+/// What a worker is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Task<'a> {
+    /// Fill the prime.
+    Fill(Order<'a>),
+    /// Ask whether the source can be had; no volume, and so nothing that could be written.
+    Inspect(Order<'a>),
+}
+
+impl<'a> Task<'a> {
+    const fn order(self) -> Order<'a> {
+        match self {
+            Self::Fill(order) | Self::Inspect(order) => order,
+        }
+    }
+}
+
 /// What a worker pod is made from.
 #[derive(Clone, Debug)]
 pub struct WorkerPod<'a> {
     /// What to do.
-    pub order: Order<'a>,
+    pub task: Task<'a>,
     /// The claim's names.
     pub claim_ref: &'a ClaimRef,
     /// The namespace of image, sync, prime and worker.
@@ -68,9 +87,13 @@ impl WorkerPod<'_> {
     ///
     /// [`SpecError`] when the image's spec does not say what to do.
     pub fn build(&self) -> Result<Pod, SpecError> {
-        let policy = self.order.policy;
-        let spec = &self.order.image.spec;
-        let job = job(self.order)?;
+        let order = self.task.order();
+        let policy = order.policy;
+        let spec = &order.image.spec;
+        let job = match self.task {
+            Task::Fill(order) => job(order)?,
+            Task::Inspect(order) => Job { operation: Operation::Inspect, target: None, ..job(order)? },
+        };
         let (volumes, mounts, devices) = self.volumes();
         let identity = spec.service_account_name.clone();
         Ok(Pod {
@@ -83,14 +106,14 @@ impl WorkerPod<'_> {
                 service_account_name: identity,
                 enable_service_links: Some(false),
                 security_context: Some(pod_security()),
-                affinity: self.node.map(affinity),
+                affinity: self.node.filter(|_| matches!(self.task, Task::Fill(_))).map(affinity),
                 node_selector: some(policy.worker.node_selector.clone()),
                 tolerations: Some(self.tolerations()),
                 priority_class_name: policy.worker.priority_class.clone(),
                 image_pull_secrets: some(pull_secrets(&policy.worker.image_pull_secrets)),
                 volumes: Some(volumes),
                 containers: vec![Container {
-                    name: "worker".into(),
+                    name: CONTAINER.into(),
                     image: Some(self.image.to_owned()),
                     image_pull_policy: Some("IfNotPresent".into()),
                     command: Some(vec!["vmdisk-worker".into(), "run".into()]),
@@ -109,7 +132,7 @@ impl WorkerPod<'_> {
     }
 
     fn metadata(&self) -> ObjectMeta {
-        let image_uid = self.order.image.metadata.uid.clone().unwrap_or_default();
+        let image_uid = self.task.order().image.metadata.uid.clone().unwrap_or_default();
         let labels = [
             ("app.kubernetes.io/name", "vmdisk".to_owned()),
             (names::COMPONENT_LABEL, names::WORKER_COMPONENT.to_owned()),
@@ -120,10 +143,13 @@ impl WorkerPod<'_> {
         ];
         let annotations = [
             (names::CLAIM_NAME_ANNOTATION, self.claim_ref.name.clone()),
-            (ATTEMPT_ANNOTATION, self.order.status.attempt.to_string()),
+            (ATTEMPT_ANNOTATION, self.task.order().status.attempt.to_string()),
         ];
         ObjectMeta {
-            name: Some(names::worker(&self.claim_ref.uid)),
+            name: Some(match self.task {
+                Task::Fill(_) => names::worker(&self.claim_ref.uid),
+                Task::Inspect(_) => names::inspector(&self.claim_ref.uid),
+            }),
             namespace: Some(self.namespace.to_owned()),
             labels: Some(owned(labels)),
             annotations: Some(owned(annotations)),
@@ -133,21 +159,24 @@ impl WorkerPod<'_> {
     }
 
     fn volumes(&self) -> (Vec<Volume>, Vec<VolumeMount>, Vec<VolumeDevice>) {
-        let spec = &self.order.image.spec;
-        let mut volumes = vec![Volume {
-            name: TARGET.into(),
-            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name: names::prime(&self.claim_ref.uid),
-                read_only: None,
-            }),
-            ..Volume::default()
-        }];
+        let spec = &self.task.order().image.spec;
+        let mut volumes = Vec::new();
         let mut mounts = Vec::new();
         let mut devices = Vec::new();
-        match target_kind(self.order.claim) {
-            TargetKind::Filesystem => mounts.push(mount(TARGET, vmdisk_wire::TARGET_DIRECTORY, false)),
-            TargetKind::Block => {
-                devices.push(VolumeDevice { name: TARGET.into(), device_path: vmdisk_wire::TARGET_DEVICE.into() });
+        if let Task::Fill(order) = self.task {
+            volumes.push(Volume {
+                name: TARGET.into(),
+                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                    claim_name: names::prime(&self.claim_ref.uid),
+                    read_only: None,
+                }),
+                ..Volume::default()
+            });
+            match target_kind(order.claim) {
+                TargetKind::Filesystem => mounts.push(mount(TARGET, vmdisk_wire::TARGET_DIRECTORY, false)),
+                TargetKind::Block => {
+                    devices.push(VolumeDevice { name: TARGET.into(), device_path: vmdisk_wire::TARGET_DEVICE.into() });
+                }
             }
         }
         // Secret and ConfigMap are optional: a pod that waits for one that is missing says nothing to anybody, while a
@@ -182,7 +211,7 @@ impl WorkerPod<'_> {
                 name: SCRATCH.into(),
                 empty_dir: Some(EmptyDirVolumeSource {
                     medium: None,
-                    size_limit: Some(Quantity(self.order.policy.scratch_size.to_string())),
+                    size_limit: Some(Quantity(self.task.order().policy.scratch_size.to_string())),
                     ..EmptyDirVolumeSource::default()
                 }),
                 ..Volume::default()
@@ -197,7 +226,7 @@ impl WorkerPod<'_> {
     }
 
     fn environment(&self, job: &vmdisk_wire::Job) -> Vec<EnvVar> {
-        let worker = &self.order.policy.worker;
+        let worker = &self.task.order().policy.worker;
         // A job is plain data; it always has a JSON form.
         let job = serde_json::to_string(job).unwrap_or_default();
         let mut environment = vec![variable(vmdisk_wire::JOB_ENV, &job)];
@@ -206,17 +235,18 @@ impl WorkerPod<'_> {
         {
             environment.extend(value.as_deref().map(|value| variable(name, value)));
         }
-        if self.order.image.spec.service_account_name.is_some() {
+        if self.task.order().image.spec.service_account_name.is_some() {
             let path = format!("{CLOUD_TOKEN_DIRECTORY}/{CLOUD_TOKEN_FILE}");
             environment.push(variable("AWS_WEB_IDENTITY_TOKEN_FILE", &path));
         }
         environment
     }
 
-    /// The policy's, and two that bound how long a pod stays on a node that is out of sight; without them admission
-    /// adds the same with five minutes.
+    /// Two that bound how long a pod stays on a node that is out of sight, and the policy's. In this order: of those that
+    /// match a taint the first counts (`GetMatchingTolerations` of component-helpers), and a blanket one of the policy's
+    /// has no bound. Without ours admission would add the same with five minutes.
     fn tolerations(&self) -> Vec<Toleration> {
-        let policy = self.order.policy;
+        let policy = self.task.order().policy;
         let lost = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"].map(|key| Toleration {
             key: Some(key.into()),
             operator: Some("Exists".into()),
@@ -224,7 +254,7 @@ impl WorkerPod<'_> {
             toleration_seconds: i64::try_from(policy.node_lost_timeout.as_secs()).ok(),
             value: None,
         });
-        policy.worker.tolerations.iter().cloned().chain(lost).collect()
+        lost.into_iter().chain(policy.worker.tolerations.iter().cloned()).collect()
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Policy {
     pub concurrency: usize,
     /// Retries after the first attempt.
     pub retry_limit: u32,
+    /// How often the cluster's own life may cut a sync short before it is given up.
+    pub disruption_limit: u32,
     /// The wait after the first failure; it doubles with each further one.
     pub retry_backoff: Duration,
     /// The longest wait between two attempts.
@@ -91,6 +93,7 @@ impl Default for Policy {
         Self {
             concurrency: 4,
             retry_limit: 2,
+            disruption_limit: 10,
             retry_backoff: Duration::from_mins(5),
             retry_backoff_max: Duration::from_hours(1),
             attempt_timeout: Duration::from_hours(12),
@@ -111,6 +114,12 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// How many syncs may be admitted.
+    #[must_use]
+    pub const fn permits(&self) -> usize {
+        self.concurrency
+    }
+
     /// Whether the policy lets an image be fetched from this URL. The worker asks the same of every connection; this
     /// answer only comes earlier, before anything is created.
     #[must_use]

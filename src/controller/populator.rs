@@ -16,30 +16,33 @@ use kube::{
     api::{DeleteParams, PostParams, Preconditions},
 };
 use populator_crd::{
-    names,
-    v1alpha1::{SyncPhase, VMDiskImage, VMDiskSync, VMDiskSyncStatus},
+    names, quantity,
+    v1alpha1::{Route, RouteKind, SyncPhase, TargetFacts, VMDiskImage, VMDiskSync, VMDiskSyncStatus},
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use volume_populator::{
-    CallbackError, ClaimRef, Cleanup, CleanupContext, Complete, Context, Notice, Populate, Populator, PrimeSpec, Wait,
+    CallbackError, Cause, ClaimRef, Cleanup, CleanupContext, Complete, Context, Made, Notice, Populate, Populator,
+    PrimeSpec, Recorded, Wait,
 };
 
 use crate::{
     gate::Gate,
     image,
-    pod::{Order, WorkerPod},
-    policy::PolicyReceiver,
+    pod::{Order, Task, WorkerPod},
+    policy::{Policy, PolicyReceiver},
     route,
     runtime::metrics::Metrics,
     sync::{
-        decide::{self, Answer, Permit, Prime, Situation, Step},
+        decide::{self, Answer, Ending, Permit, Prime, Situation, Step},
         failure::Failure,
-        records::Records,
+        records::{Records, claim_of},
         transition::{self, Admission},
+        trials::Trials,
+        verdict::{self, Question, Verdict},
     },
     worker::Worker,
-    world::{World, owner_of, pruned_pod},
+    world::{World, is_inspector, owner_of, phase, pruned_pod},
 };
 
 /// The most steps of one pass: a bound on a loop that ends by itself, in case two deciders disagree.
@@ -48,11 +51,18 @@ const STEPS: usize = 8;
 /// How soon to look again for the end of a worker, in case its node is lost and no event tells.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
+/// How soon to look after a worker that was just created: by then the record must say which one it is.
+const SOON: Duration = Duration::from_secs(2);
+
+/// How many pods may ask sources at once whether they can be had again. They hold no permit and no volume.
+const INSPECTORS: usize = 2;
+
 /// Fills claims from images.
 pub struct DiskPopulator {
     client: Client,
     world: World,
     records: Records,
+    trials: Trials,
     gate: Gate,
     policy: PolicyReceiver,
     metrics: Metrics,
@@ -93,7 +103,8 @@ impl DiskPopulator {
         let refused = Arc::<Mutex<HashMap<String, ClaimRef>>>::default();
         tokio::spawn(wake_refused(parts.policy.clone(), Arc::clone(&refused), parts.wake));
         Self {
-            records: Records::new(parts.client.clone(), Arc::clone(&parts.world.syncs)),
+            records: Records::new(parts.client.clone(), parts.world.clone()),
+            trials: Trials::default(),
             client: parts.client,
             world: parts.world,
             gate: parts.gate,
@@ -109,6 +120,7 @@ impl DiskPopulator {
     /// Steps through the sync's situation until there is nothing left to do now.
     async fn advance(&self, context: &Context<VMDiskImage>) -> CallbackResult<Populate> {
         let (claim, image) = (&context.claim_ref, &*context.source);
+        let target = target_facts(&context.claim);
         let mut permit = Permit::Unasked;
         for _ in 0..STEPS {
             let Some(sync) = self.records.find(claim, &context.source_namespace) else {
@@ -124,14 +136,26 @@ impl DiskPopulator {
             let pod = self.world.worker_of(&claim.uid, &sync_uid);
             let now = Timestamp::now();
             let worker = Worker::observe(pod.as_deref(), now);
+            let route = route::choose(&image.spec)?;
+            let others = self.world.of_image(&sync.spec.image.uid);
+            let verdict = self.verdict(&sync, &route, &target, &policy, &others);
+            let siblings: Vec<&VMDiskSync> = others.iter().map(|sync| &**sync).collect();
+            let not_before = status.not_before.as_ref().map(|time| time.0);
             let situation = Situation {
                 status,
+                unwritten: self.records.is_behind(&sync),
+                asks_for_all: verdict::asks_for_all(&sync_uid, &verdict, not_before, &siblings),
+                verdict: &verdict,
+                created: sync.metadata.creation_timestamp.as_ref().map(|time| time.0),
                 admission: Admission {
                     claim_uid: &claim.uid,
                     generation: image.metadata.generation.unwrap_or_default(),
-                    route: route::choose(&image.spec)?,
+                    route,
+                    target: &target,
                 },
                 worker: &worker,
+                inspects: pod.as_deref().is_some_and(is_inspector),
+                may_inspect: self.world.inspectors(now) < INSPECTORS,
                 prime: prime_of(context.prime.as_deref(), &sync_uid),
                 worker_binds: binds_immediately(&context.claim),
                 prime_refused: context.prime_refused.as_deref(),
@@ -140,6 +164,8 @@ impl DiskPopulator {
                 now,
                 jitter: jitter(&sync_uid, status.attempt),
             };
+            let prime_uid = context.prime.as_deref().and_then(|prime| prime.metadata.uid.as_deref());
+            let order = Order { image, claim: &context.claim, status, policy: &policy, prime_uid };
             match decide::next(&situation) {
                 Step::AskGate(_) if status.phase == Some(SyncPhase::Syncing) => {
                     permit = self.gate.adopt(&sync_uid).await?;
@@ -147,27 +173,36 @@ impl DiskPopulator {
                 Step::AskGate(place) => permit = self.gate.request(&sync_uid, place, claim).await?,
                 Step::Write(next) => {
                     self.write(&sync, &next, &worker).await?;
-                    if next.phase == Some(SyncPhase::Syncing) {
-                        self.gate.admitted(&sync_uid).await?;
-                        permit = Permit::Fresh;
+                    permit = if next.phase != Some(SyncPhase::Syncing) {
+                        Permit::Unasked
+                    } else if status.phase == next.phase {
+                        permit
                     } else {
-                        permit = Permit::Unasked;
-                    }
+                        self.gate.admitted(&sync_uid).await?;
+                        Permit::Fresh
+                    };
                 }
                 Step::Vouch => {
                     self.gate.admitted(&sync_uid).await?;
                     permit = Permit::Fresh;
                 }
                 Step::CreateWorker => {
-                    let prime_uid = context.prime.as_deref().and_then(|prime| prime.metadata.uid.as_deref());
-                    let order = Order { image, claim: &context.claim, status, policy: &policy, prime_uid };
-                    let Some(refused) = self.create_worker(order, context, &sync).await? else {
+                    let Some(refused) = self.create_worker(Task::Fill(order), context, &sync).await? else {
                         self.gate.started(&sync_uid).await?;
-                        return Ok(Populate::Running(wait(None, Some(policy.start_timeout))));
+                        return Ok(Populate::Running(wait(None, Some(SOON))));
                     };
                     let next = transition::failed(status, &refused, None, &policy, now, situation.jitter);
                     self.write(&sync, &next, &worker).await?;
                     permit = Permit::Unasked;
+                }
+                Step::CreateInspector => {
+                    let refused = self.create_worker(Task::Inspect(order), context, &sync).await?;
+                    let notice = refused.map(|refused| Notice {
+                        warning: true,
+                        reason: "WorkerRefused",
+                        message: refused.message,
+                    });
+                    return Ok(Populate::Hold(wait(notice, Some(LOOK_AGAIN))));
                 }
                 Step::DeleteWorker => {
                     if let Some(pod) = pod {
@@ -175,10 +210,44 @@ impl DiskPopulator {
                     }
                     return Ok(Populate::Hold(wait(None, Some(LOOK_AGAIN))));
                 }
-                Step::Answer(answer) => return Ok(to_machinery(answer, &sync, context)),
+                Step::Answer(answer) => {
+                    if permit == Permit::Fresh && matches!(answer, Answer::Hold(..)) {
+                        // It waits for another sync of its image, and its turn is the next one's.
+                        self.gate.withdraw(&sync_uid).await?;
+                    }
+                    return Ok(to_machinery(answer, &sync, context));
+                }
             }
         }
         Err(format!("the sync of claim {}/{} did not come to rest", claim.namespace, claim.name).into())
+    }
+
+    /// What the image's other syncs know of it. As long as nobody was ever filled from it, one at a time tries.
+    fn verdict(
+        &self,
+        sync: &VMDiskSync,
+        route: &Route,
+        target: &TargetFacts,
+        policy: &Policy,
+        others: &[Arc<VMDiskSync>],
+    ) -> Verdict {
+        if route.kind == RouteKind::Blank {
+            return Verdict::Go;
+        }
+        let generation = sync.status.as_ref().and_then(|status| status.image_generation);
+        let generation = generation.unwrap_or(sync.spec.image.generation);
+        let (image_uid, sync_uid) = (&sync.spec.image.uid, sync.metadata.uid.as_deref().unwrap_or_default());
+        let is_proven = self.world.ledger.is_proven(image_uid, generation);
+        let now = Timestamp::now();
+        let question = Question { sync_uid, generation, target, is_proven, policy, now };
+        let verdict = verdict::judge(&question, others.iter().map(|sync| &**sync));
+        if verdict != Verdict::Go || is_proven || phase(sync) == Some(SyncPhase::Syncing) {
+            return verdict;
+        }
+        match self.trials.enter(image_uid, sync_uid, others) {
+            None => Verdict::Go,
+            Some(other) => Verdict::Wait { on: other, failure: None, until: None },
+        }
     }
 
     /// Creates the record of a new sync and takes its place in the queue, one claim at a time in the order in which the
@@ -205,15 +274,65 @@ impl DiskPopulator {
             self.records.delete(sync).await?;
             return Ok(soon);
         }
-        let pods = self.world.pods.of_claim(&context.claim_ref.uid);
-        let mut strangers = false;
-        for pod in &pods {
-            if owner_of(pod) != sync.metadata.uid.as_deref() {
-                strangers = true;
-                self.delete_worker(pod, &Worker::observe(Some(pod), Timestamp::now())).await?;
+        let sync_uid = sync.metadata.uid.as_deref();
+        for pod in self.world.pods.of_claim(&context.claim_ref.uid) {
+            let of = self.world.sync_of(&pod);
+            let named = sync.status.as_ref().and_then(|status| status.pod_uid.as_ref());
+            if pod.metadata.namespace != sync.metadata.namespace || (of.is_some() && named == pod.metadata.uid.as_ref()) {
+                continue;
+            }
+            // Of an earlier sync or attempt, an inspector that has answered, or made by an earlier process that could not
+            // write it down any more.
+            if of.is_some() || owner_of(&pod) == sync_uid {
+                self.delete_worker(&pod, &Worker::observe(Some(&pod), Timestamp::now())).await?;
+                return Ok(soon);
+            }
+            // Somebody else's, or of a record that is gone, and then the garbage collector has it. Whose sync is under way
+            // is counted before it waits.
+            if !syncing {
+                let going = pod.metadata.deletion_timestamp.is_some();
+                let notice = (!going).then(|| name_taken(&pod));
+                return Ok(Some(wait(notice, Some(LOOK_AGAIN))));
             }
         }
-        Ok(soon.filter(|_| strangers))
+        Ok(None)
+    }
+
+    /// Gives up what was begun for this claim from an image in another namespace, which it does not name any more.
+    async fn leave_others(&self, context: &Context<VMDiskImage>) -> CallbackResult<()> {
+        for sync in self.records.of_claim(&context.claim_ref.uid) {
+            let elsewhere = sync.namespace().as_deref() != Some(&*context.source_namespace);
+            if elsewhere && !phase(&sync).is_some_and(SyncPhase::is_final) {
+                self.wind_up(&sync, Cause::Refused, None, true).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the filling of one sync: its worker is told to go, then the record says so.
+    async fn wind_up(
+        &self,
+        sync: &VMDiskSync,
+        cause: Cause,
+        notice: Option<&Notice>,
+        moved: bool,
+    ) -> CallbackResult<()> {
+        let (uid, now) = (sync.uid().unwrap_or_default(), Timestamp::now());
+        let pod = self.world.worker_of(&sync.spec.claim.uid, &uid);
+        let worker = Worker::observe(pod.as_deref(), now);
+        self.gate.withdraw(&uid).await?;
+        if let Some(pod) = &pod {
+            self.delete_worker(pod, &worker).await?;
+        }
+        let none = VMDiskSyncStatus::default();
+        let status = sync.status.as_ref().unwrap_or(&none);
+        let policy = Arc::clone(&self.policy.borrow());
+        let jitter = jitter(&uid, status.attempt);
+        let ending = Ending { cause, notice, moved, worker: &worker, policy: &policy, now, jitter };
+        match decide::wind_up(status, &ending) {
+            Some(next) => self.write(sync, &next, &worker).await,
+            None => Ok(()),
+        }
     }
 
     /// Writes a status, and counts the attempt that it ends.
@@ -246,17 +365,18 @@ impl DiskPopulator {
         Ok(())
     }
 
-    /// Creates the worker. `Some`: the API server refused it, by quota or policy.
+    /// Creates the worker, or what only asks. `Some`: why it could not be.
     async fn create_worker(
         &self,
-        order: Order<'_>,
+        task: Task<'_>,
         context: &Context<VMDiskImage>,
         sync: &VMDiskSync,
     ) -> CallbackResult<Option<Failure>> {
         let namespace = &context.source_namespace;
         let owner = sync.controller_owner_ref(&()).ok_or("the record of the sync has no UID")?;
+        let sync_uid = owner.uid.clone();
         let pod = WorkerPod {
-            order,
+            task,
             claim_ref: &context.claim_ref,
             namespace,
             owner,
@@ -265,14 +385,26 @@ impl DiskPopulator {
         };
         let pod = pod.build()?;
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let stored = match api.create(&PostParams::default(), &pod).await {
-            Ok(stored) => stored,
+        match api.create(&PostParams::default(), &pod).await {
+            Ok(stored) => {
+                // Whose UID this is nobody can have forged: it is the API server's answer to our own request.
+                self.world.note_pod(&sync_uid, &stored.uid().unwrap_or_default());
+                self.world.pods.wrote(pruned_pod(stored));
+                Ok(None)
+            }
             Err(kube::Error::Api(status)) if status.code == 409 => {
-                let found = api.get(&pod.name_any()).await?;
-                if owner_of(&found) != sync.metadata.uid.as_deref() {
-                    return Err(format!("pod {namespace}/{} exists and is not ours; delete it", pod.name_any()).into());
-                }
-                found
+                let Some(found) = api.get_opt(&pod.name_any()).await? else {
+                    return Err(format!("pod {namespace}/{} was there a moment ago", pod.name_any()).into());
+                };
+                let ours = owner_of(&found) == Some(&*sync_uid);
+                let refused = name_taken(&found).message;
+                self.world.pods.wrote(pruned_pod(found));
+                // An answer that was lost, perhaps: then it may have fetched something, and that is counted.
+                Ok(Some(if ours {
+                    Failure::interrupted("WorkerUnknown", refused)
+                } else {
+                    Failure::not_started("WorkerNameTaken", refused)
+                }))
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => {
                 let message = format!(
@@ -280,12 +412,10 @@ impl DiskPopulator {
                      namespace {namespace}",
                     status.message
                 );
-                return Ok(Some(Failure::not_started("WorkerRefused", message)));
+                Ok(Some(Failure::not_started("WorkerRefused", message)))
             }
-            Err(error) => return Err(error.into()),
-        };
-        self.world.pods.wrote(pruned_pod(stored));
-        Ok(None)
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Deletes a worker: once, and by force if its node is lost, because nobody else can end it.
@@ -333,6 +463,7 @@ impl Populator for DiskPopulator {
             .records
             .find(claim, &context.source_namespace)
             .is_some_and(|sync| sync.status.as_ref().and_then(|status| status.phase) == Some(SyncPhase::Syncing));
+        self.leave_others(context).await?;
         self.remember_refused(claim, problem.is_some());
         // What runs was valid when it was admitted.
         if let (Some(problem), false) = (problem, running) {
@@ -347,10 +478,13 @@ impl Populator for DiskPopulator {
 
     async fn complete(&self, context: &Context<VMDiskImage>) -> CallbackResult<Complete> {
         let sync = self.records.find(&context.claim_ref, &context.source_namespace);
-        let uid = sync.and_then(|sync| sync.uid()).unwrap_or_default();
+        let uid = sync.as_ref().and_then(|sync| sync.uid()).unwrap_or_default();
         let pod = self.world.worker_of(&context.claim_ref.uid, &uid);
-        // Asked once more, from the worker itself: nothing is handed over on hearsay.
-        Ok(if Worker::observe(pod.as_deref(), Timestamp::now()).is_done() {
+        // Asked once more, from the worker itself, or from the record where it had to go before: nothing is handed over on
+        // hearsay.
+        let recorded = sync.is_some_and(|sync| sync.status.as_ref().is_some_and(|status| status.filled_at.is_some()));
+        let worker = Worker::observe(pod.as_deref(), Timestamp::now());
+        Ok(if worker.is_done() || (recorded && worker == Worker::Absent) {
             Complete::Done
         } else {
             Complete::Wait(Wait::default())
@@ -359,24 +493,43 @@ impl Populator for DiskPopulator {
 
     async fn cleanup(&self, context: &CleanupContext) -> CallbackResult<Cleanup> {
         let claim = &context.claim_ref;
-        let now = Timestamp::now();
         self.remember_refused(claim, false);
-        for sync in self.records.of_claim(&claim.uid) {
-            let uid = sync.uid().unwrap_or_default();
-            let pod = self.world.worker_of(&claim.uid, &uid);
-            let worker = Worker::observe(pod.as_deref(), now);
-            let none = VMDiskSyncStatus::default();
-            let status = sync.status.as_ref().unwrap_or(&none);
-            self.gate.withdraw(&uid).await?;
-            if let Some(next) = decide::wind_up(status, context.cause, &worker, now) {
-                self.write(&sync, &next, &worker).await?;
-            }
-        }
+        let syncs = self.records.of_claim(&claim.uid);
+        // Also of syncs that are gone or done, as far as this process knows of their workers.
+        let ours = |pod: &&Arc<Pod>| {
+            let made = syncs.iter().any(|sync| owner_of(pod) == sync.metadata.uid.as_deref());
+            made || self.world.sync_of(pod).is_some()
+        };
         let pods = self.world.pods.of_claim(&claim.uid);
+        let pods: Vec<_> = pods.iter().filter(ours).collect();
+        for sync in &syncs {
+            let moved = context.source_namespace.as_ref().is_some_and(|namespace| sync.namespace().as_ref() != Some(namespace));
+            self.wind_up(sync, context.cause, context.notice.as_ref(), moved).await?;
+        }
         for pod in &pods {
-            self.delete_worker(pod, &Worker::observe(Some(pod), now)).await?;
+            self.delete_worker(pod, &Worker::observe(Some(pod), Timestamp::now())).await?;
         }
         Ok(if pods.is_empty() { Cleanup::Done } else { Cleanup::Pending(wait(None, Some(LOOK_AGAIN))) })
+    }
+
+    fn recorded(&self, claim_uid: &str) -> Recorded {
+        let made = |sync: Arc<VMDiskSync>| {
+            let status = sync.status.as_ref();
+            Made {
+                claim: claim_of(&sync),
+                namespace: sync.namespace().unwrap_or_default(),
+                owner: sync.uid().unwrap_or_default(),
+                prime: status.and_then(|status| status.prime_uid.clone()),
+                worker: status.and_then(|status| status.pod_uid.clone()),
+            }
+        };
+        Recorded::Kept(self.records.of_claim(claim_uid).into_iter().map(made).collect())
+    }
+
+    fn prime_made(&self, claim: &ClaimRef, namespace: &str, prime_uid: &str) {
+        if let Some(uid) = self.records.find(claim, namespace).and_then(|sync| sync.uid()) {
+            self.world.note_prime(&uid, prime_uid);
+        }
     }
 
     fn triggers(&self) -> BoxStream<'static, ClaimRef> {
@@ -440,6 +593,32 @@ fn to_machinery(answer: Answer, sync: &VMDiskSync, context: &Context<VMDiskImage
             .into(),
             ..PrimeSpec::default()
         }),
+    }
+}
+
+/// What a claim offers to a disk.
+fn target_facts(claim: &PersistentVolumeClaim) -> TargetFacts {
+    let spec = claim.spec.as_ref();
+    let requests = spec.and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
+    let requested = requests.and_then(|requests| quantity::bytes(requests.get("storage")?).ok());
+    let volume_mode = spec.and_then(|spec| spec.volume_mode.clone()).unwrap_or_else(|| "Filesystem".into());
+    TargetFacts {
+        storage_class: spec.and_then(|spec| spec.storage_class_name.clone()),
+        volume_mode,
+        requested_bytes: requested.unwrap_or_default(),
+    }
+}
+
+fn name_taken(pod: &Pod) -> Notice {
+    let namespace = pod.namespace().unwrap_or_default();
+    Notice {
+        warning: true,
+        reason: "WorkerNameTaken",
+        message: format!(
+            "pod {namespace}/{} exists that is not known to be the worker of this claim, and its name is needed; delete it, \
+             or wait until it is gone",
+            pod.name_any()
+        ),
     }
 }
 

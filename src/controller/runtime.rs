@@ -129,17 +129,18 @@ impl Lead {
         let Self { client, settings, metrics, registry, world, health, wake, wakes, changes } = self;
         let events = Events::new(client.clone(), &settings.pod_name);
         let policy = policy::run(client.clone(), &settings.namespace, events, metrics.clone()).await;
-        world.watch(&client).await;
+        tokio::spawn(world.clone().watch(client.clone()));
+        world.ready().await;
 
         // From the objects alone, before anybody asks: earlier syncs keep their permits and their places.
-        let concurrency = policy.borrow().concurrency;
+        let permits = world.permits(&policy.borrow(), Timestamp::now());
         let gate = Gate::start(GateSettings {
-            permits: world.permits(concurrency, Timestamp::now()),
+            permits,
             policy: policy.clone(),
             wake: wake.clone(),
             metrics: metrics.clone(),
         });
-        let records = Records::new(client.clone(), Arc::clone(&world.syncs));
+        let records = Records::new(client.clone(), world.clone());
         let (images, changed) = mpsc::unbounded_channel();
         let audience = Audience {
             wake: wake.clone(),
@@ -148,10 +149,10 @@ impl Lead {
             progress: Progresses::new(client.clone(), world.clone(), records.clone()),
         };
         tokio::spawn(observer::sweep(world.clone(), wake.clone()));
-        tokio::spawn(observer::run(world.clone(), changes, audience));
+        tokio::spawn(observer::run(world.clone(), changes, policy.clone(), audience));
         let statuses = Statuses { client: client.clone(), world: world.clone(), policy: policy.clone(), changed };
         tokio::spawn(reconciler::run(statuses));
-        tokio::spawn(history::run(client.clone(), records, policy.clone()));
+        tokio::spawn(history::run(client.clone(), records.clone(), policy.clone()));
         tokio::spawn(registration::run(client.clone()));
 
         let populator = DiskPopulator::new(Parts {
@@ -164,16 +165,16 @@ impl Lead {
             wakes,
             wake,
         });
-        let config = Config {
-            source_namespace_annotation: "image-namespace".into(),
-            field_manager: names::MANAGER.into(),
-            instance: settings.pod_name,
-            ..Config::new(GROUP)
-        };
+        let mut config = Config::new(GROUP);
+        config.source_namespace_annotation = "image-namespace".into();
+        config.field_manager = names::MANAGER.into();
+        config.instance = settings.pod_name;
         health.in_sync();
         let machinery = Machinery::new(client, config, populator);
         machinery.metrics().register(&mut lock(&registry));
-        machinery.run(shutdown).await.context("the machinery ended")
+        let ended = machinery.run(shutdown).await.context("the machinery ended");
+        records.write_all_notes().await;
+        ended
     }
 }
 

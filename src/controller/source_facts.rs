@@ -3,12 +3,21 @@
 use populator_crd::v1alpha1::{DiskFormat, SourceFacts};
 use vmdisk_wire::{self as wire, Format};
 
+/// The longest digest or `ETag` that the API takes.
+const DIGEST_LIMIT: usize = 512;
+
+/// A digest or `ETag` as it can be recorded. One that is cut would name nothing, and one that is too long would make every
+/// write of the record fail for ever: a later attempt begins without it.
+fn recordable(digest: &str) -> Option<String> {
+    (digest.len() <= DIGEST_LIMIT && !digest.chars().any(char::is_control)).then(|| digest.to_owned())
+}
+
 /// What was known before, with what a report adds or corrects; `None` while nothing is known.
 #[must_use]
 pub fn merged(before: Option<&SourceFacts>, learnt: &wire::SourceFacts) -> Option<SourceFacts> {
     let mut facts = before.cloned().unwrap_or_default();
     if let Some(digest) = &learnt.digest {
-        facts.digest = Some(digest.clone());
+        facts.digest = recordable(digest);
     }
     if let Some(format) = learnt.format {
         facts.format = Some(api_format(format));

@@ -10,13 +10,17 @@
 //!                                 └── the claim is bound ─▶ Succeeded        (claim gone, from anywhere ─▶ Cancelled)
 //! ```
 //!
-//! [`decide`] and [`transition`] are pure: what to do next, and what the record then says. [`records`] reads and writes
+//! [`decide`], [`verdict`] and [`transition`] are pure: what to do next, what other syncs know of the image, and what the
+//! record then says. [`records`] reads and writes
 //! the objects, [`progress`] follows workers' logs, [`history`] forgets.
 
 pub mod backoff;
 pub mod decide;
 pub mod failure;
 pub mod history;
+mod lines;
 pub mod progress;
 pub mod records;
 pub mod transition;
+pub mod trials;
+pub mod verdict;

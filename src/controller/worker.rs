@@ -1,20 +1,26 @@
 //! What a worker pod's status says, without I/O: is it on its way, at work, lost, or how did it end.
 
+mod end;
+
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod, PodCondition};
-use vmdisk_wire::{ExitClass, Outcome, Report, classify};
+use k8s_openapi::{
+    api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodCondition},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use vmdisk_wire::{ExitClass, Report};
+
+pub use end::{End, Outcome, judge};
 
 /// How long after its grace a pod that is being deleted may still be there before its node counts as lost: a kubelet
 /// that is alive needs a few seconds.
 const KUBELET_SLACK: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Reasons of `status.reason` that mean the pod was stopped for no fault of its own (kubelet eviction and node shutdown,
-/// scheduler preemption, pod garbage collection).
-const INTERRUPTIONS: [&str; 7] =
-    ["Evicted", "NodeLost", "NodeShutdown", "Preempting", "Shutdown", "Terminated", "UnexpectedAdmissionError"];
-
 /// `status.reason` of a pod that outlived its `activeDeadlineSeconds`.
 const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+
+/// The worker's container. Whatever else an admission webhook puts into the pod (a mesh's proxy, an agent that fetches
+/// secrets) may come first, run longer or fail: only this one's end is the worker's.
+pub const CONTAINER: &str = "worker";
 
 /// What a worker is doing.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +51,8 @@ pub struct Ended {
     pub report: Option<Report>,
     /// Whether it ran out of `attemptTimeout`.
     pub timed_out: bool,
+    /// Whether nothing of the pod runs any more. Other containers may outlive the worker's, and hold the volume.
+    pub at_rest: bool,
     /// What the kubelet says of the end, for a worker without a report.
     pub detail: String,
     /// The node that it ran on.
@@ -90,44 +98,55 @@ pub fn node_of(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref()
 }
 
-fn container(pod: &Pod) -> Option<&k8s_openapi::api::core::v1::ContainerStatus> {
-    pod.status.as_ref()?.container_statuses.as_ref()?.first()
+fn container(pod: &Pod) -> Option<&ContainerStatus> {
+    let all = pod.status.as_ref()?.container_statuses.as_ref()?;
+    all.iter().find(|status| status.name == CONTAINER)
 }
 
 fn ended(pod: &Pod) -> Option<Ended> {
     let status = pod.status.as_ref()?;
-    let terminated = container(pod).and_then(|status| status.state.as_ref()?.terminated.as_ref());
+    let state = container(pod).and_then(|status| status.state.as_ref());
+    let terminated = state.and_then(|state| state.terminated.as_ref());
     let over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-    // A container of a pod that never restarts is at its end; the pod's phase follows a moment later.
+    // The worker's container is at its end in a pod that never restarts; the pod's phase follows, or never does.
     if !over && terminated.is_none() {
         return None;
     }
     let report = terminated.and_then(|end| end.message.as_deref()).and_then(Report::parse);
     let timed_out = status.reason.as_deref() == Some(DEADLINE_EXCEEDED);
-    let interruption = interruption(pod);
-    let exit_code = terminated.map(|end| end.exit_code);
-    let container_reason = terminated.and_then(|end| end.reason.as_deref());
-    let judged = classify(exit_code, report.as_ref(), container_reason, interruption);
-    let outcome = match judged {
-        Outcome::Exited(ExitClass::Done) => judged,
-        _ if timed_out => Outcome::Exited(ExitClass::Transient),
-        // Told to stop, a worker reports a transient end: what stopped it tells more.
-        Outcome::Exited(ExitClass::Transient) if interruption.is_some() => Outcome::Interrupted,
-        _ => judged,
-    };
-    Some(Ended { outcome, report, timed_out, detail: detail(pod, terminated), node: node_of(pod).map(str::to_owned) })
+    let disruption = condition(pod, "DisruptionTarget").is_some_and(|condition| condition.status == "True");
+    let outcome = judge(&End {
+        exit_code: terminated.map(|end| end.exit_code),
+        report: report.as_ref(),
+        container_reason: terminated.and_then(|end| end.reason.as_deref()),
+        pod_reason: status.reason.as_deref(),
+        has_run: state.is_some_and(has_run),
+        disrupted: disruption,
+        deleted: pod.metadata.deletion_timestamp.is_some(),
+        timed_out,
+    });
+    Some(Ended {
+        outcome,
+        report,
+        timed_out,
+        at_rest: over || others_ended(pod),
+        detail: detail(pod, terminated),
+        node: node_of(pod).map(str::to_owned),
+    })
 }
 
-/// Why the pod was stopped, if not by itself.
-fn interruption(pod: &Pod) -> Option<&str> {
-    let status = pod.status.as_ref()?;
-    if let Some(reason) = status.reason.as_deref().filter(|reason| INTERRUPTIONS.contains(reason)) {
-        return Some(reason);
-    }
-    if let Some(disruption) = condition(pod, "DisruptionTarget").filter(|condition| condition.status == "True") {
-        return Some(disruption.reason.as_deref().unwrap_or("DisruptionTarget"));
-    }
-    pod.metadata.deletion_timestamp.is_some().then_some("Deleted")
+/// Whether a container ever ran. One that could not be started has an end, too, but not since when.
+fn has_run(state: &ContainerState) -> bool {
+    let since = |time: &Option<Time>| time.as_ref().is_some_and(|time| time.0 > Timestamp::UNIX_EPOCH);
+    state.running.is_some() || state.terminated.as_ref().is_some_and(|end| since(&end.started_at))
+}
+
+/// Whether every container of the pod has ended. Those that were injected as restartable init containers end with the
+/// others, and count like them.
+fn others_ended(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+    all.into_iter().all(|container| container.state.as_ref().is_some_and(|state| state.terminated.is_some()))
 }
 
 fn condition<'a>(pod: &'a Pod, name: &str) -> Option<&'a PodCondition> {

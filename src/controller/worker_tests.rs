@@ -17,7 +17,9 @@ fn observe(value: Value) -> Worker {
 fn terminated(phase: &str, exit_code: i32, reason: &str, message: &str) -> Value {
     json!({"status": {"phase": phase, "containerStatuses": [{
         "name": "worker", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-        "state": {"terminated": {"exitCode": exit_code, "reason": reason, "message": message}},
+        "state": {"terminated": {
+            "exitCode": exit_code, "reason": reason, "message": message, "startedAt": "2026-01-01T00:00:00Z",
+        }},
     }]}})
 }
 
@@ -77,10 +79,10 @@ fn a_success_needs_code_and_report() {
 fn ends_are_judged_by_code_then_by_what_stopped_them() {
     for (phase_reason, exit_code, reason, class, expected) in [
         (None, 12, "Error", Some(ExitClass::Denied), Outcome::Exited(ExitClass::Denied)),
-        (None, 137, "OOMKilled", None, Outcome::Exited(ExitClass::Transient)),
+        (None, 137, "OOMKilled", None, Outcome::Killed),
         (None, 1, "Error", None, Outcome::Unexplained),
-        (Some("Evicted"), 137, "Error", None, Outcome::Interrupted),
-        (Some("Evicted"), 10, "Error", Some(ExitClass::Transient), Outcome::Interrupted),
+        (Some("Evicted"), 137, "Error", None, Outcome::Killed),
+        (Some("Evicted"), 10, "Error", Some(ExitClass::Transient), Outcome::Exited(ExitClass::Transient)),
         (Some("Evicted"), 15, "Error", Some(ExitClass::Malformed), Outcome::Exited(ExitClass::Malformed)),
         (Some("Evicted"), 0, "Completed", Some(ExitClass::Done), Outcome::Exited(ExitClass::Done)),
         (Some("DeadlineExceeded"), 137, "Error", None, Outcome::Exited(ExitClass::Transient)),
@@ -98,12 +100,50 @@ fn ends_are_judged_by_code_then_by_what_stopped_them() {
 fn a_pod_without_a_container_status_may_have_ended() {
     let evicted = json!({"status": {"phase": "Failed", "reason": "Evicted", "message": "the node was low on memory"}});
     let Worker::Ended(ended) = observe(evicted) else { panic!() };
-    assert_eq!(ended.outcome, Outcome::Interrupted);
+    assert_eq!(ended.outcome, Outcome::NotStarted);
     assert_eq!(ended.detail, "Evicted, the node was low on memory");
-    let disrupted = json!({"status": {"phase": "Failed", "conditions": [
-        {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"},
-    ]}});
-    assert_eq!(outcome(disrupted), Outcome::Interrupted);
+    let disrupted = json!({"status": {
+        "phase": "Failed",
+        "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}],
+        "containerStatuses": [{
+            "name": "worker", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"running": {}},
+        }],
+    }});
+    assert_eq!(outcome(disrupted), Outcome::Interrupted, "its node is gone, and nobody tells of its container any more");
+}
+
+#[test]
+fn a_container_that_could_not_be_started_never_ran() {
+    let mut value = terminated("Failed", 128, "StartError", "failed to create containerd task");
+    value["status"]["containerStatuses"][0]["state"]["terminated"]["startedAt"] = json!("1970-01-01T00:00:00Z");
+    assert_eq!(outcome(value), Outcome::NotStarted);
+}
+
+#[test]
+fn only_the_workers_own_container_counts() {
+    let container = |name: &str, state: Value| {
+        json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state})
+    };
+    let done = json!({"terminated": {
+        "exitCode": 0, "reason": "Completed", "message": report(ExitClass::Done), "startedAt": "2026-01-01T00:00:00Z",
+    }});
+    let crashed = json!({"terminated": {"exitCode": 1, "reason": "Error", "startedAt": "2026-01-01T00:00:00Z"}});
+    let status = |containers: Value, init: Value| {
+        json!({"status": {"phase": "Running", "containerStatuses": containers, "initContainerStatuses": init}})
+    };
+    let running = || json!({"running": {}});
+    let cases = [
+        ("a proxy that goes on", json!([container("istio-proxy", running()), container("worker", done.clone())]), json!([]), false),
+        ("a proxy that ended", json!([container("istio-proxy", crashed.clone()), container("worker", done.clone())]), json!([]), true),
+        ("a native sidecar", json!([container("worker", done.clone())]), json!([container("agent", running())]), false),
+        ("alone", json!([container("worker", done)]), json!([]), true),
+    ];
+    for (case, containers, init, at_rest) in cases {
+        let Worker::Ended(ended) = observe(status(containers, init)) else { panic!("{case}") };
+        assert_eq!((ended.outcome, ended.at_rest), (Outcome::Exited(ExitClass::Done), at_rest), "{case}");
+    }
+    let sidecar_ended = json!([container("istio-proxy", crashed), container("worker", running())]);
+    assert_eq!(observe(status(sidecar_ended, json!([]))), Worker::Running);
 }
 
 #[test]

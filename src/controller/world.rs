@@ -1,11 +1,18 @@
 //! Our own objects as the watches tell them, syncs and workers, and what follows from them for permits and queue.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
-use kube::{Client, Resource, ResourceExt, runtime::watcher};
+use kube::{
+    Client, Resource, ResourceExt,
+    runtime::watcher::{self, Event},
+};
 use populator_crd::{
     names,
     v1alpha1::{SyncPhase, VMDiskSync},
@@ -14,19 +21,48 @@ use tokio::sync::mpsc;
 use volume_populator::ClaimRef;
 
 use crate::{
-    cache::{Cache, Change, watch},
+    cache::{Cache, Change, Worth, watch},
     gate::{self, permits::Permits, schedule::Place},
-    sync::records::{claim_of, prune},
+    ledger::Ledger,
+    policy::Policy,
+    sync::{
+        records::{claim_of, prune},
+        transition, verdict,
+    },
     worker::Worker,
 };
+
+/// The most owners that are kept of a pod. One of ours has one.
+const OWNERS_LIMIT: usize = 8;
 
 /// Our own objects.
 #[derive(Clone)]
 pub struct World {
-    /// The records of syncs.
+    /// The records of syncs, but for those that are done.
     pub syncs: Arc<Cache<VMDiskSync>>,
-    /// The worker pods.
+    /// The pods that have a worker's name and are where that worker would be. Only [`World::worker_of`] says which is.
     pub pods: Arc<Cache<Pod>>,
+    /// What is done, image by image.
+    pub ledger: Arc<Ledger>,
+    vouched: Arc<Mutex<Vouched>>,
+}
+
+/// The UIDs that records tell, or will tell.
+#[derive(Default)]
+struct Vouched {
+    /// The sync of each worker pod.
+    pods: HashMap<String, String>,
+    /// What a record does not say yet.
+    notes: HashMap<String, Notes>,
+}
+
+/// What was made for a sync and is not written into its record yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// The UID of the prime.
+    pub prime_uid: Option<String>,
+    /// The UID of the worker.
+    pub pod_uid: Option<String>,
 }
 
 /// What changed in a [`World`].
@@ -41,75 +77,181 @@ impl World {
     /// An empty world, and what will change in it.
     #[must_use]
     pub fn new() -> (Self, Changes) {
-        let (syncs, sync_changes) = Cache::new(|sync: &VMDiskSync| Some(sync.spec.claim.uid.as_str()));
-        let (pods, pod_changes) = Cache::new(claim_uid_of);
-        let world = Self { syncs: Arc::new(syncs), pods: Arc::new(pods) };
+        let not_done: Worth<VMDiskSync> = Box::new(|sync| !is_done(sync));
+        let (syncs, sync_changes) = Cache::new(|sync: &VMDiskSync| Some(sync.spec.claim.uid.as_str()), not_done);
+        let syncs = Arc::new(syncs);
+        let of_pods = Arc::clone(&syncs);
+        // Labels are anybody's to write. A pod of ours has its record first, and is in its namespace.
+        let in_place = move |pod: &Pod| {
+            let claim = claim_uid_of(pod).unwrap_or_default();
+            of_pods.of_claim(claim).iter().any(|sync| sync.metadata.namespace == pod.metadata.namespace)
+        };
+        let (pods, pod_changes) = Cache::new(claim_uid_of, Box::new(in_place));
+        let world = Self { syncs, pods: Arc::new(pods), ledger: Arc::default(), vouched: Arc::default() };
         let changes = Changes { syncs: sync_changes, pods: pod_changes };
         (world, changes)
     }
 
-    /// Starts the watches, and waits for their first lists.
-    pub async fn watch(&self, client: &Client) {
+    /// Runs the watches, for as long as the process lives. Workers are watched once the records are known: by these they
+    /// are told from what only looks like one.
+    pub async fn watch(self, client: Client) {
         let workers = format!("{}={}", names::COMPONENT_LABEL, names::WORKER_COMPONENT);
-        let mut syncs = watch(client.clone(), watcher::Config::default(), prune).boxed();
-        let mut pods = watch(client.clone(), watcher::Config::default().labels(&workers), prune_pod).boxed();
-        let world = self.clone();
-        tokio::spawn(async move {
-            while let Some(event) = syncs.next().await {
-                world.syncs.apply(event);
+        let syncs = async {
+            let mut events = pin!(watch(client.clone(), watcher::Config::default(), prune));
+            while let Some(event) = events.next().await {
+                self.take(event);
             }
-        });
-        let world = self.clone();
-        tokio::spawn(async move {
-            while let Some(event) = pods.next().await {
-                world.pods.apply(event);
+        };
+        let pods = async {
+            self.syncs.ready().await;
+            let mut events = pin!(watch(client.clone(), watcher::Config::default().labels(&workers), prune_pod));
+            while let Some(event) = events.next().await {
+                self.pods.apply(event);
             }
-        });
+        };
+        tokio::join!(syncs, pods);
+    }
+
+    /// Waits until everything has been listed once.
+    pub async fn ready(&self) {
         self.syncs.ready().await;
         self.pods.ready().await;
     }
 
-    /// The worker of a sync.
+    /// Takes in one event of the watch of records.
+    fn take(&self, event: Event<VMDiskSync>) {
+        self.ledger.apply(&event);
+        if let Event::Apply(sync) | Event::InitApply(sync) = &event {
+            self.vouch_for(sync);
+        }
+        self.syncs.apply(event);
+    }
+
+    /// What a record says is to be believed: nobody but us writes one.
+    pub fn vouch_for(&self, sync: &VMDiskSync) {
+        let pod = sync.status.as_ref().and_then(|status| status.pod_uid.as_ref());
+        if let (Some(pod), Some(uid), false) = (pod, sync.uid(), is_done(sync)) {
+            self.vouched().pods.insert(pod.clone(), uid);
+        }
+    }
+
+    /// A prime was made for this sync; its record will say so with the next thing that it says.
+    pub fn note_prime(&self, sync_uid: &str, prime_uid: &str) {
+        self.vouched().notes.entry(sync_uid.into()).or_default().prime_uid = Some(prime_uid.into());
+    }
+
+    /// A worker was made for this sync.
+    pub fn note_pod(&self, sync_uid: &str, pod_uid: &str) {
+        let mut vouched = self.vouched();
+        vouched.pods.insert(pod_uid.into(), sync_uid.into());
+        vouched.notes.entry(sync_uid.into()).or_default().pod_uid = Some(pod_uid.into());
+    }
+
+    /// What the record of a sync does not say yet.
+    #[must_use]
+    pub fn notes(&self, sync_uid: &str) -> Notes {
+        self.vouched().notes.get(sync_uid).cloned().unwrap_or_default()
+    }
+
+    /// The record of a sync was written, with these notes in it or made void by it.
+    pub fn noted(&self, sync_uid: &str, written: &Notes) {
+        let mut vouched = self.vouched();
+        if vouched.notes.get(sync_uid) == Some(written) {
+            vouched.notes.remove(sync_uid);
+        }
+    }
+
+    /// A pod is gone.
+    pub fn forget_pod(&self, pod: &Pod) {
+        self.vouched().pods.remove(pod.metadata.uid.as_deref().unwrap_or_default());
+    }
+
+    /// A sync is gone.
+    pub fn forget_notes(&self, sync_uid: &str) {
+        self.vouched().notes.remove(sync_uid);
+    }
+
+    fn vouched(&self) -> MutexGuard<'_, Vouched> {
+        // Nothing panics while it holds the lock.
+        self.vouched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The sync that a pod works for, by the records and by nothing that the pod says.
+    #[must_use]
+    pub fn sync_of(&self, pod: &Pod) -> Option<String> {
+        self.vouched().pods.get(pod.metadata.uid.as_deref()?).cloned()
+    }
+
+    /// The worker of a sync: the pod that its record names, or will. Of a sync that is gone, or done, whatever pod is left.
     #[must_use]
     pub fn worker_of(&self, claim_uid: &str, sync_uid: &str) -> Option<Arc<Pod>> {
-        self.pods.of_claim(claim_uid).into_iter().find(|pod| owner_of(pod) == Some(sync_uid))
+        let syncs = self.syncs.of_claim(claim_uid);
+        let sync = syncs.iter().find(|sync| sync.metadata.uid.as_deref() == Some(sync_uid));
+        let named = sync.map(|sync| {
+            let written = sync.status.as_ref().and_then(|status| status.pod_uid.clone());
+            self.notes(sync_uid).pod_uid.or(written)
+        });
+        let mut pods = self.pods.of_claim(claim_uid).into_iter();
+        pods.find(|pod| {
+            let ours = self.sync_of(pod).as_deref() == Some(sync_uid);
+            ours && named.as_ref().is_none_or(|named| *named == pod.metadata.uid)
+        })
     }
 
     /// The permits and the queue as these objects tell them.
     #[must_use]
-    pub fn permits(&self, limit: usize, now: Timestamp) -> Permits {
+    pub fn permits(&self, policy: &Policy, now: Timestamp) -> Permits {
         let syncs = self.syncs.all();
         let held = |sync: &&Arc<VMDiskSync>| {
             let worker = self.worker_of(&sync.spec.claim.uid, sync.metadata.uid.as_deref().unwrap_or_default());
-            gate::still_held(phase(sync), &Worker::observe(worker.as_deref(), now))
+            gate::still_held(sync.status.as_ref(), &Worker::observe(worker.as_deref(), now), policy, now)
         };
         let holders = syncs.iter().filter(held).filter_map(|sync| sync.uid());
-        // A worker whose sync was deleted uses the network as well, until it is gone.
-        let pods = self.pods.all();
-        let live = pods.iter().filter(|pod| Worker::observe(Some(pod), now).is_live());
-        let orphans = live.filter_map(|pod| owner_of(pod).map(str::to_owned));
         let waiting = syncs
             .iter()
             .filter(|sync| matches!(phase(sync), None | Some(SyncPhase::Queued)))
             .filter_map(|sync| Some((place(sync)?, claim_of(sync))));
-        Permits::restore(limit, holders.chain(orphans), waiting)
+        Permits::restore(policy.permits(), holders, waiting)
+    }
+
+    /// The inspectors that are on their way or at work.
+    #[must_use]
+    pub fn inspectors(&self, now: Timestamp) -> usize {
+        let pods = self.pods.all();
+        let ours = pods.iter().filter(|pod| is_inspector(pod) && self.sync_of(pod).is_some());
+        ours.filter(|pod| Worker::observe(Some(pod), now).is_live()).count()
     }
 
     /// The claims that have something unfinished: each needs a pass, also if nobody else knows of it any more.
     #[must_use]
     pub fn unfinished(&self) -> Vec<ClaimRef> {
         let syncs = self.syncs.all();
-        let syncs = syncs.iter().filter(|sync| !phase(sync).is_some_and(SyncPhase::is_final));
-        let pods = self.pods.all();
-        let mut claims: Vec<ClaimRef> =
-            syncs.map(|sync| claim_of(sync)).chain(pods.iter().filter_map(|pod| claim_of_pod(pod))).collect();
+        let unfinished = syncs.iter().filter(|sync| !phase(sync).is_some_and(SyncPhase::is_final));
+        let mut claims: Vec<ClaimRef> = unfinished.map(|sync| claim_of(sync)).collect();
         claims.sort();
         claims.dedup();
         claims
     }
+
+    /// The syncs of an image that are not done.
+    #[must_use]
+    pub fn of_image(&self, image_uid: &str) -> Vec<Arc<VMDiskSync>> {
+        self.syncs.all().into_iter().filter(|sync| sync.spec.image.uid == image_uid).collect()
+    }
 }
 
-/// The UID of the sync that owns a worker.
+/// Whether nothing will ever have to be done for a sync again: its claim is bound, or gone and nothing of it is left. It
+/// costs no memory then. What it found out about an image that cannot be had is still needed.
+fn is_done(sync: &VMDiskSync) -> bool {
+    match phase(sync) {
+        Some(SyncPhase::Succeeded) => true,
+        Some(SyncPhase::Cancelled) => !verdict::is_finding(sync),
+        _ => false,
+    }
+}
+
+/// The UID of the sync that a pod names as its owner. Anybody can write that: it says what a pod may be removed with, and
+/// nothing else.
 #[must_use]
 pub fn owner_of(pod: &Pod) -> Option<&str> {
     let owners = pod.metadata.owner_references.as_ref()?;
@@ -117,21 +259,17 @@ pub fn owner_of(pod: &Pod) -> Option<&str> {
     Some(&ours.uid)
 }
 
-/// The claim that a worker serves.
+/// Whether a pod only asks whether a source can be had.
 #[must_use]
-pub fn claim_of_pod(pod: &Pod) -> Option<ClaimRef> {
-    let label = |key| pod.labels().get(key).cloned();
-    Some(ClaimRef {
-        namespace: label(names::CLAIM_NAMESPACE_LABEL)?,
-        name: pod.annotations().get(names::CLAIM_NAME_ANNOTATION).cloned()?,
-        uid: label(names::CLAIM_UID_LABEL)?,
-    })
+pub fn is_inspector(pod: &Pod) -> bool {
+    claim_uid_of(pod).is_some_and(|uid| pod.name_any() == names::inspector(uid))
 }
 
-/// Whoever may create pods may give one our labels; only the controller's own name says that it made it.
+/// Whoever may create pods may give one our labels; only the controller's own names are looked at.
 fn claim_uid_of(pod: &Pod) -> Option<&str> {
     let uid = pod.labels().get(names::CLAIM_UID_LABEL)?;
-    (pod.name_any() == names::worker(uid)).then_some(uid)
+    let name = pod.name_any();
+    (name == names::worker(uid) || name == names::inspector(uid)).then_some(uid)
 }
 
 pub(crate) fn phase(sync: &VMDiskSync) -> Option<SyncPhase> {
@@ -139,25 +277,33 @@ pub(crate) fn phase(sync: &VMDiskSync) -> Option<SyncPhase> {
 }
 
 /// The place in the queue: by the record, or since the record exists where nothing is written yet. A record that says
-/// nothing of it was set aside, and joins again when its claim is asked for.
+/// something, and nothing of that, was set aside, and joins again when its claim is asked for.
 fn place(sync: &VMDiskSync) -> Option<Place> {
-    let since = match &sync.status {
-        Some(status) => status.enqueued_at.as_ref().map(|time| time.0),
-        None => sync.metadata.creation_timestamp.as_ref().map(|time| time.0),
+    let enqueued_at = match &sync.status {
+        Some(status) if !transition::is_new(status) => status.enqueued_at.as_ref()?.0,
+        _ => sync.metadata.creation_timestamp.as_ref()?.0,
     };
-    Some(Place { enqueued_at: since?, uid: sync.uid()? })
+    Some(Place { enqueued_at, uid: sync.uid()? })
 }
 
 /// Keeps of a worker pod what is read here: who it is, and what its status says.
 fn prune_pod(pod: &mut Pod) {
-    pod.metadata.managed_fields = None;
+    let meta = &mut pod.metadata;
+    meta.managed_fields = None;
+    meta.annotations = None;
+    meta.finalizers = None;
+    if let Some(labels) = &mut meta.labels {
+        labels.retain(|key, _| key == names::CLAIM_UID_LABEL);
+    }
+    if let Some(owners) = &mut meta.owner_references {
+        owners.truncate(OWNERS_LIMIT);
+    }
     // The node is all that is read of the spec.
     pod.spec = pod.spec.take().map(|spec| PodSpec { node_name: spec.node_name, ..PodSpec::default() });
     if let Some(status) = &mut pod.status {
         status.pod_ips = None;
         status.host_ips = None;
-        status.init_container_statuses = None;
-        for container in status.container_statuses.iter_mut().flatten() {
+        for container in status.container_statuses.iter_mut().chain(&mut status.init_container_statuses).flatten() {
             container.resources = None;
             container.allocated_resources = None;
             container.volume_mounts = None;

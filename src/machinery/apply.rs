@@ -14,6 +14,7 @@ use crate::{
     names::prime_name,
     observe::Observer,
     observed::{Observed, name, namespace, uid},
+    places::{Standing, Which, standing},
     populator::PrimeSpec,
 };
 
@@ -22,6 +23,8 @@ use crate::{
 pub(crate) enum Applied {
     /// It is done; the watches tell the rest.
     Done,
+    /// The prime was created, with this UID.
+    Created(String),
     /// It would have been wrong by now.
     Stale,
     /// The API server does not let the prime be, and says why.
@@ -74,23 +77,24 @@ where
     ) -> Result<Applied, Error> {
         let claim_ref = &observed.claim_ref;
         let Some(claim) = &observed.claim else { return Ok(Applied::Stale) };
-        if !self.wants_prime(claim_ref).await? {
+        if !self.wants_prime(observed, node).await? {
             return Ok(Applied::Stale);
         }
         let prime = build::prime(&observed.keys, claim_ref, claim, &observed.source_namespace, spec, node);
         let api = self.primes(&observed.source_namespace);
         let params = PostParams { field_manager: Some(self.config.field_manager.clone()), ..PostParams::default() };
         match api.create(&params, &prime).await {
-            Ok(created) => {
-                self.claims.wrote(created).await;
-                Ok(Applied::Done)
-            }
+            Ok(created) => Ok(Applied::Created(self.learn_prime(created))),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 let found = api.get_opt(&prime_name(&claim_ref.uid)).await.trying("read the prime")?;
-                let ours = found.is_none_or(|found| {
-                    observed.keys.claim_of(&found.metadata).is_some_and(|of| of.uid == claim_ref.uid)
-                });
-                Ok(if ours { Applied::Done } else { Applied::PrimeNameTaken })
+                let standing = found
+                    .as_ref()
+                    .map(|found| standing(&self.keys, &observed.recorded, Which::Prime, &found.metadata));
+                if let Some(found) = found {
+                    self.primes.wrote(found);
+                }
+                // The next pass deals with what an earlier process made.
+                Ok(if standing == Some(Standing::Foreign) { Applied::PrimeNameTaken } else { Applied::Stale })
             }
             // A quota, a LimitRange, a policy or a namespace that is going; or a value that an admission rule forbids.
             Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => {
@@ -106,13 +110,20 @@ where
         match self.primes(namespace(&prime.metadata)).delete(name(&prime.metadata), &params).await {
             Ok(answer) => {
                 if let Some(going) = answer.left() {
-                    self.claims.wrote(going).await;
+                    self.primes.wrote(going);
                 }
                 Ok(Applied::Done)
             }
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(Applied::Done),
             Err(error) => Err(error).trying("delete the prime"),
         }
+    }
+
+    /// The prime that was just created, as later passes see it; gives its UID.
+    fn learn_prime(&self, created: PersistentVolumeClaim) -> String {
+        let made = uid(&created.metadata).to_owned();
+        self.primes.wrote(created);
+        made
     }
 
     async fn patch_volume(&self, volume: &PersistentVolume, patch: Value) -> Result<Applied, kube::Error> {

@@ -10,13 +10,13 @@
 //! one kind are ordered: Kubernetes API concepts, "Resource versions").
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     mem,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use kube::{Resource, runtime::watcher::Event};
-use tokio::sync::{RwLock, watch};
+use tokio::sync::watch;
 
 use crate::populator::ClaimRef;
 
@@ -29,9 +29,17 @@ const REMEMBERED_DELETIONS: usize = 1024;
 /// Says which claim an object belongs to; `None`: to none of ours.
 pub(crate) type OwnerOf<K> = Box<dyn Fn(&K) -> Option<ClaimRef> + Send + Sync>;
 
+/// Says whether an object that is not kept yet is worth it. What is kept already stays until it is deleted or forgotten.
+pub(crate) type Worth<K> = Box<dyn Fn(&K) -> bool + Send + Sync>;
+
+/// Takes off an object what nobody here reads.
+pub(crate) type Prune<K> = Box<dyn Fn(&mut K) + Send + Sync>;
+
 /// Objects of one kind, by the claim that they belong to.
 pub(crate) struct Cache<K> {
     owner_of: OwnerOf<K>,
+    worth: Worth<K>,
+    prune: Prune<K>,
     objects: RwLock<Objects<K>>,
     ready: watch::Sender<bool>,
 }
@@ -46,28 +54,35 @@ struct Objects<K> {
 }
 
 impl<K: Resource> Cache<K> {
+    /// Keeps everything that belongs to a claim.
+    #[cfg(test)]
     pub(crate) fn new(owner_of: OwnerOf<K>) -> Self {
+        Self::of_those_worth(owner_of, Box::new(|_| true), Box::new(|_| ()))
+    }
+
+    pub(crate) fn of_those_worth(owner_of: OwnerOf<K>, worth: Worth<K>, prune: Prune<K>) -> Self {
         let objects = Objects {
             by_key: HashMap::new(),
             by_claim: HashMap::new(),
             unconfirmed: BTreeSet::new(),
             deleted: VecDeque::new(),
         };
-        Self { owner_of, objects: RwLock::new(objects), ready: watch::Sender::new(false) }
+        Self { owner_of, worth, prune, objects: RwLock::new(objects), ready: watch::Sender::new(false) }
     }
 
     /// Takes in one event and returns the claims that it concerns.
-    pub(crate) async fn apply(&self, event: Event<K>) -> Vec<ClaimRef> {
-        let mut objects = self.objects.write().await;
+    pub(crate) fn apply(&self, event: Event<K>) -> Vec<ClaimRef> {
+        let mut objects = self.write();
         match event {
             Event::Init => {
                 objects.unconfirmed = objects.by_key.keys().cloned().collect();
                 Vec::new()
             }
-            Event::InitApply(object) | Event::Apply(object) => {
+            Event::InitApply(mut object) | Event::Apply(mut object) => {
+                (self.prune)(&mut object);
                 let key = key_of(&object);
                 objects.unconfirmed.remove(&key);
-                let owner = (self.owner_of)(&object);
+                let owner = self.owner(&objects, &key, &object);
                 if objects.has_newer(&key, &object) {
                     return owner.into_iter().collect();
                 }
@@ -93,29 +108,51 @@ impl<K: Resource> Cache<K> {
     }
 
     /// Takes in the answer to a write of ours.
-    pub(crate) async fn wrote(&self, mut object: K) {
-        prune(&mut object);
-        let mut objects = self.objects.write().await;
+    pub(crate) fn wrote(&self, mut object: K) {
+        (self.prune)(&mut object);
+        let mut objects = self.write();
         let key = key_of(&object);
         let late = objects.deleted.iter().any(|uid| uid == uid_of(&object)) || objects.has_newer(&key, &object);
-        if let (Some(owner), false) = ((self.owner_of)(&object), late) {
+        if let (Some(owner), false) = (self.owner(&objects, &key, &object), late) {
             objects.remove(&key);
             objects.insert(key, owner, Arc::new(object));
         }
     }
 
     /// Everything that belongs to the claim with this UID.
-    pub(crate) async fn of_claim(&self, uid: &str) -> Vec<Arc<K>> {
-        let objects = self.objects.read().await;
+    pub(crate) fn of_claim(&self, uid: &str) -> Vec<Arc<K>> {
+        let objects = self.read();
         let keys = objects.by_claim.get(uid).into_iter().flatten();
         keys.filter_map(|key| Some(Arc::clone(&objects.by_key.get(key)?.1))).collect()
     }
 
     /// The claims that an object exists for of which `wanted` is true.
-    pub(crate) async fn claims(&self, wanted: impl Fn(&K) -> bool) -> BTreeSet<ClaimRef> {
-        let objects = self.objects.read().await;
+    pub(crate) fn claims(&self, wanted: impl Fn(&K) -> bool) -> BTreeSet<ClaimRef> {
+        let objects = self.read();
         let wanted = objects.by_key.values().filter(|(_, object)| wanted(object));
         wanted.map(|(claim, _)| claim.clone()).collect()
+    }
+
+    /// Drops what belongs to a claim of which nothing is left to do: what was once done costs no memory.
+    pub(crate) fn forget(&self, uid: &str) {
+        let mut objects = self.write();
+        for key in objects.by_claim.get(uid).cloned().into_iter().flatten() {
+            objects.remove(&key);
+        }
+    }
+
+    fn owner(&self, objects: &Objects<K>, key: &Key, object: &K) -> Option<ClaimRef> {
+        let owner = (self.owner_of)(object)?;
+        (objects.by_key.contains_key(key) || (self.worth)(object)).then_some(owner)
+    }
+
+    // Nothing panics while it holds the lock, here and below.
+    fn read(&self) -> RwLockReadGuard<'_, Objects<K>> {
+        self.objects.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Objects<K>> {
+        self.objects.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the end of the first list: what is absent from then on is absent.
@@ -166,18 +203,6 @@ fn uid_of(object: &impl Resource) -> &str {
 fn version(object: &impl Resource) -> u64 {
     let version = object.meta().resource_version.as_deref();
     version.and_then(|version| version.parse().ok()).unwrap_or_default()
-}
-
-/// Takes off an object what nobody here reads, and what makes up most of its size.
-pub(crate) fn prune(object: &mut impl Resource) {
-    let meta = object.meta_mut();
-    meta.managed_fields = None;
-    if let Some(annotations) = &mut meta.annotations {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-        if annotations.is_empty() {
-            meta.annotations = None::<BTreeMap<_, _>>;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::names::Keys;
 
 /// The settings of one populator. Made with [`Config::new`], then changed field by field.
+#[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The prefix of all labels and annotations, usually the API group of the source.
@@ -19,6 +20,8 @@ pub struct Config {
     pub concurrency: usize,
     /// How often to look for what no event told.
     pub sweep_interval: Duration,
+    /// How long one pass may take. A pass is a few requests; longer than this one of them hangs.
+    pub pass_timeout: Duration,
     /// How long a claim may take to be bound to its filled volume before a Warning says so.
     pub bind_deadline: Duration,
 }
@@ -34,6 +37,7 @@ impl Config {
             instance: format!("{prefix}-populator"),
             concurrency: 16,
             sweep_interval: Duration::from_mins(2),
+            pass_timeout: Duration::from_mins(2),
             bind_deadline: Duration::from_mins(2),
         }
     }

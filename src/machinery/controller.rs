@@ -7,20 +7,21 @@ use kube::{Client, runtime::reflector};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    cache::Cache,
     config::Config,
     error::Error,
     events::Announcer,
+    grants::Grants,
     metrics::Metrics,
     names::Keys,
-    observe::Observer,
+    observe::{Nodes, Observer},
     pass::Passes,
+    places::{Places, Records},
     populator::{ClaimRef, Populator},
     queue::{Finished, Queue},
     streams::{self, Wake},
@@ -65,33 +66,44 @@ impl<P: Populator> Machinery<P> {
     /// When a watch ends for good, which none ever should: the process must be started again.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let keys = Arc::clone(&self.keys);
-        let claims = {
-            let keys = Arc::clone(&keys);
-            Arc::new(Cache::new(Box::new(move |claim| streams::owner_of_claim::<P::Source>(&keys, claim))))
+        let prefix = self.config.prefix.clone();
+        let records: Records = {
+            let populator = Arc::clone(&self.populator);
+            Arc::new(move |claim_uid| populator.recorded(claim_uid))
         };
-        let pods = Arc::new(Cache::new(labelled(&keys)));
-        let volumes = Arc::new(Cache::new(labelled(&keys)));
+        let claims = Arc::new(Places::claims::<P::Source>(&prefix));
+        let places = Places {
+            prefix: prefix.clone(),
+            keys: Arc::clone(&keys),
+            claims: Arc::clone(&claims),
+            records: Arc::clone(&records),
+        };
+        let primes = Arc::new(places.primes());
+        let pods = Arc::new(places.pods());
+        let volumes = Arc::new(places.volumes());
         let (sources, sources_writer) = reflector::store();
         let (classes, classes_writer) = reflector::store();
         let (drivers, drivers_writer) = reflector::store();
+        let grants = Arc::<Grants>::default();
+        let nodes = Arc::<Nodes>::default();
         let (requests, requested) = unbounded_channel();
-        let wake = Wake { requests, claims: Arc::clone(&claims), keys: Arc::clone(&keys) };
+        let wake = Wake { prefix, requests, claims: Arc::clone(&claims), keys: Arc::clone(&keys) };
 
         let client = || self.client.clone();
         let mut watches = Watches(JoinSet::new());
-        watches.spawn("PersistentVolumeClaims", streams::claims(client(), wake.clone()));
+        watches.spawn("PersistentVolumeClaims", streams::claims(client(), Arc::clone(&primes), wake.clone()));
         watches.spawn("worker pods", streams::pods(client(), Arc::clone(&pods), wake.clone()));
         watches.spawn("PersistentVolumes", streams::volumes(client(), Arc::clone(&volumes), wake.clone()));
         watches.spawn("sources", streams::sources::<P::Source>(client(), sources_writer, wake.clone()));
         watches.spawn("StorageClasses", streams::classes::<P::Source>(client(), classes_writer, wake.clone()));
         watches.spawn("CSIDrivers", streams::drivers::<P::Source>(client(), drivers_writer, wake.clone()));
-        watches.spawn("cordoned Nodes", streams::cordons::<P::Source>(client(), wake.clone()));
-        watches.spawn("ReferenceGrants", streams::grants::<P::Source>(client(), wake.clone()));
+        watches.spawn("cordoned Nodes", streams::cordons::<P::Source>(client(), Arc::clone(&nodes), wake.clone()));
+        watches.spawn("ReferenceGrants", streams::grants::<P::Source>(client(), Arc::clone(&grants), wake.clone()));
         watches.spawn("the populator's triggers", triggers(self.populator.triggers(), wake.clone()));
 
         let ready = async {
             // A pass must not take for absent what was only not listed yet.
-            tokio::join!(claims.ready(), pods.ready(), volumes.ready());
+            tokio::join!(claims.ready(), primes.ready(), pods.ready(), volumes.ready());
             let stores =
                 tokio::join!(sources.wait_until_ready(), classes.wait_until_ready(), drivers.wait_until_ready());
             [stores.0, stores.1, stores.2].into_iter().collect::<Result<(), _>>()
@@ -105,6 +117,7 @@ impl<P: Populator> Machinery<P> {
         let sweep = Sweep {
             client: client(),
             config: Arc::clone(&self.config),
+            primes: Arc::clone(&primes),
             pods: Arc::clone(&pods),
             volumes: Arc::clone(&volumes),
             classes: classes.clone(),
@@ -123,8 +136,12 @@ impl<P: Populator> Machinery<P> {
                 config: Arc::clone(&self.config),
                 keys,
                 claims,
+                primes,
                 pods,
                 volumes,
+                grants,
+                nodes,
+                records,
                 sources,
                 classes,
                 drivers,
@@ -138,11 +155,6 @@ impl<P: Populator> Machinery<P> {
             ended = watches.any_ended() => Err(ended),
         }
     }
-}
-
-fn labelled<K: kube::Resource>(keys: &Arc<Keys>) -> crate::cache::OwnerOf<K> {
-    let keys = Arc::clone(keys);
-    Box::new(move |object: &K| keys.claim_of(object.meta()))
 }
 
 /// A populator without triggers may end its stream.
@@ -201,8 +213,11 @@ async fn work<P: Populator>(
 async fn pass<P: Populator>(passes: &Passes<P>, claim: ClaimRef) -> (ClaimRef, Finished) {
     let span =
         tracing::info_span!("pass", claim = %format_args!("{}/{}", claim.namespace, claim.name), uid = claim.uid);
-    let result = passes.run(&claim).instrument(span.clone()).await;
-    let how = match result {
+    // Whatever hangs (a server that accepts and never answers) must not keep the claim from its next pass. Nothing is lost
+    // by giving up in the middle: the next one goes by what it finds.
+    let limit = passes.observer.config.pass_timeout;
+    let result = timeout(limit, passes.run(&claim)).instrument(span.clone()).await;
+    let how = match result.unwrap_or(Err(Error::PassTimeout(limit))) {
         Ok(at_most) => Finished::Well(at_most),
         Err(error) => {
             passes.metrics.failed(error.reason());

@@ -16,7 +16,7 @@ use crate::{
     names::annotation,
     notices,
     observed::{
-        Observed, PrimeVolume, Source, claimed_by, is_finished, is_going, name, namespace, phase, reclaim_policy, uid,
+        Observed, PrimeVolume, Source, Stray, claimed_by, is_finished, is_going, name, namespace, phase, reclaim_policy, uid,
         volume_name,
     },
     placement::{Placement, placement},
@@ -79,7 +79,12 @@ pub(crate) struct Ending {
 /// What becomes of the prime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Remains {
+    /// It goes once the populator's own has gone.
     Deleted,
+    /// It goes as soon as the populator has heard of the end, and that it goes is what remembers the verdict, whatever
+    /// becomes of this process: until its worker has been removed the worker holds it, and nobody is asked to fill a prime
+    /// that goes.
+    DeletedAlong,
     /// It stays, because it holds a volume after which no other must be made.
     Kept,
 }
@@ -134,26 +139,46 @@ fn end(cause: Cause, wait: Wait) -> Step {
     Step::Cleanup(Ending { cause, prime: Remains::Deleted, unpin: None, wait })
 }
 
-/// What the prime holds is worth nothing. It goes first, and that it goes is what remembers the verdict: until its worker
-/// has been removed the worker holds it, and nobody is asked to fill a prime that goes.
+/// The claim's filling is over for good. The prime goes first, so that nothing is left to do once the populator has heard
+/// of it and removed its own: what it then writes down as done costs nobody another look.
+fn conclude<S>(observed: &Observed<S>, cause: Cause, notice: Option<Notice>) -> Step {
+    let Some(write) = delete_prime(observed, cause) else { return end(cause, Wait { notice, at_most: None }) };
+    tell_and_write(notice, write)
+}
+
+/// The populator says that what the prime holds is worth nothing, and has drawn its conclusions.
 fn discard<S>(observed: &Observed<S>, wait: Wait) -> Step {
-    let Some(prime) = observed.prime.as_ref().filter(|prime| !is_going(&prime.metadata)) else {
-        return end(Cause::Discarded, wait);
-    };
-    let write = Step::Write(match abandoned(observed, Cause::Discarded) {
-        Some(volume) => Write::Reclaim(volume),
-        None => Write::DeletePrime(Arc::clone(prime)),
-    });
-    match wait.notice {
-        Some(notice) => Step::Tell(notice, Box::new(write)),
-        None => write,
+    let Some(write) = delete_prime(observed, Cause::Discarded) else { return end(Cause::Discarded, wait) };
+    tell_and_write(wait.notice, write)
+}
+
+fn tell_and_write(notice: Option<Notice>, write: Write) -> Step {
+    match notice {
+        Some(notice) => Step::Tell(notice, Box::new(Step::Write(write))),
+        None => Step::Write(write),
     }
+}
+
+/// What the prime holds is lost, and the populator has to hear of it before anything is made again.
+fn lose(notice: Option<Notice>) -> Step {
+    let wait = Wait { notice, at_most: None };
+    Step::Cleanup(Ending { cause: Cause::Lost, prime: Remains::DeletedAlong, unpin: None, wait })
+}
+
+/// The write that lets the prime go, and its volume with it; `None`: there is none, or it goes already.
+fn delete_prime<S>(observed: &Observed<S>, cause: Cause) -> Option<Write> {
+    if let Some(volume) = abandoned(observed, cause) {
+        return Some(Write::Reclaim(volume));
+    }
+    let made = observed.stray.as_ref().filter(|stray| stray.unrecorded).map(|stray| &stray.object);
+    let prime = observed.prime.as_ref().or(made).filter(|prime| !is_going(&prime.metadata))?;
+    Some(Write::DeletePrime(Arc::clone(prime)))
 }
 
 /// The first step of a pass.
 pub(crate) fn decide<S: Resource<DynamicType = ()>>(observed: &Observed<S>) -> Step {
     let Some(claim) = observed.claim.as_ref().filter(|claim| !is_going(&claim.metadata)) else {
-        return end(Cause::Gone, Wait::default());
+        return conclude(observed, Cause::Gone, None);
     };
     if let Some(volume) = volume_name(claim) {
         return bound(observed, claim, volume);
@@ -180,13 +205,13 @@ fn bound<S: Resource<DynamicType = ()>>(
                 let source = claim.spec.as_ref().and_then(|spec| spec.data_source_ref.as_ref());
                 notices::finished(&S::kind(&()), &observed.source_namespace, source.map_or("", |source| &source.name))
             });
-            end(Cause::Bound, Wait { notice, at_most: None })
+            conclude(observed, Cause::Bound, notice)
         }
         Some(volume) => awaiting_bind(observed, volume),
         None => {
             let news = observed.has_leftovers() || observed.in_flight;
             let notice = news.then(|| notices::bound_elsewhere(volume_name));
-            end(Cause::Elsewhere, Wait { notice, at_most: None })
+            conclude(observed, Cause::Elsewhere, notice)
         }
     }
 }
@@ -207,10 +232,13 @@ fn awaiting_bind<S>(observed: &Observed<S>, volume: &PersistentVolume) -> Step {
 fn unbound<S>(observed: &Observed<S>, claim: &PersistentVolumeClaim) -> Step {
     let prime = observed.prime.as_ref();
     if prime.is_some_and(|prime| is_going(&prime.metadata)) {
-        return end(Cause::Discarded, Wait::default());
+        return end(Cause::Lost, Wait::default());
     }
     if let PrimeVolume::Lost(volume) = observed.prime_volume() {
-        return discard(observed, say(notices::volume_lost(volume)));
+        return lose(Some(notices::volume_lost(volume)));
+    }
+    if let (Some(stray), None) = (&observed.stray, prime) {
+        return out_of_the_way(stray);
     }
     match &observed.source {
         Source::Found(_) => {}
@@ -220,12 +248,12 @@ fn unbound<S>(observed: &Observed<S>, claim: &PersistentVolumeClaim) -> Step {
     match prime {
         Some(prime) if namespace(&prime.metadata) != observed.source_namespace => {
             // The user has pointed the claim at a source in another namespace since.
-            return discard(observed, Wait::default());
+            return lose(None);
         }
         Some(_) => {}
         None if observed.has_worker() => {
             // It outlived its prime, so what it says is not about the one to come.
-            return end(Cause::Discarded, Wait::default());
+            return end(Cause::Lost, Wait::default());
         }
         None => {
             let crosses = observed.source_namespace != observed.claim_ref.namespace;
@@ -257,10 +285,21 @@ fn unbound<S>(observed: &Observed<S>, claim: &PersistentVolumeClaim) -> Step {
     Step::Populate(node)
 }
 
+/// Something has the prime's name. What an earlier process made is removed; what somebody else made is waited for, and
+/// its maker is the one to remove it.
+fn out_of_the_way(stray: &Stray) -> Step {
+    let meta = &stray.object.metadata;
+    if stray.unrecorded {
+        return lose(None);
+    }
+    let notice = (!is_going(meta)).then(|| notices::prime_name_taken(namespace(meta), name(meta)));
+    end(Cause::Refused, Wait { notice, at_most: Some(REFUSED_AGAIN) })
+}
+
 /// No other volume is tried when one did not match: it would not match either, and each one costs.
 fn keep_mismatch(volume: &PersistentVolume, why: &str) -> Step {
     Step::Cleanup(Ending {
-        cause: Cause::Discarded,
+        cause: Cause::Mismatch,
         prime: Remains::Kept,
         unpin: None,
         wait: say(notices::volume_mismatch(name(&volume.metadata), why)),
@@ -335,6 +374,11 @@ pub(crate) fn after_complete<S>(observed: &Observed<S>, answer: Complete) -> Ste
 /// The step after the populator has removed its own, or some of it.
 pub(crate) fn after_cleanup<S>(observed: &Observed<S>, ending: Ending, answer: Cleanup) -> Step {
     if let Cleanup::Pending(wait) = answer {
+        if ending.prime == Remains::DeletedAlong
+            && let Some(write) = delete_prime(observed, ending.cause)
+        {
+            return Step::Write(write);
+        }
         let notice = wait.notice.or(ending.wait.notice);
         return Step::Rest(Wait { notice, at_most: wait.at_most });
     }
@@ -345,12 +389,9 @@ pub(crate) fn after_cleanup<S>(observed: &Observed<S>, ending: Ending, answer: C
     if ending.prime == Remains::Kept {
         return Step::Rest(ending.wait);
     }
-    if let Some(volume) = abandoned(observed, ending.cause) {
-        return Step::Write(Write::Reclaim(volume));
-    }
-    match &observed.prime {
-        Some(prime) if !is_going(&prime.metadata) => Step::Write(Write::DeletePrime(Arc::clone(prime))),
-        _ => Step::Rest(ending.wait),
+    match delete_prime(observed, ending.cause) {
+        Some(write) => Step::Write(write),
+        None => Step::Rest(ending.wait),
     }
 }
 
@@ -390,11 +431,10 @@ pub(crate) fn hand_over<S>(observed: &Observed<S>, seen: &Inspection) -> Step {
     if let Err(why) = matching::check(volume, claim) {
         return keep_mismatch(volume, &why);
     }
-    let ours =
-        |pod: &&Pod| observed.keys.claim_of(&pod.metadata).is_some_and(|claim| claim.uid == observed.claim_ref.uid);
+    let ours = |pod: &&Pod| observed.is_worker(&pod.metadata);
     let is_scheduled = |pod: &&Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
     if let Some(pod) = seen.pods.iter().filter(|pod| !ours(pod)).find(is_scheduled) {
-        return discard(observed, say(notices::volume_in_use(name(&volume.metadata), name(&pod.metadata))));
+        return lose(Some(notices::volume_in_use(name(&volume.metadata), name(&pod.metadata))));
     }
     if let Some(pod) = seen.pods.iter().find(|pod| !ours(pod)) {
         let notice = notices::prime_named(name(&prime.metadata), name(&pod.metadata));

@@ -3,6 +3,7 @@
 use crate::populator::CallbackError;
 
 /// Why a pass could not be finished; it is repeated with back-off.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A call to the API server failed.
@@ -23,6 +24,9 @@ pub enum Error {
         #[source]
         source: CallbackError,
     },
+    /// A pass did not come to its end: something that it asked for never answered.
+    #[error("a pass was given up after {0:?}; a request to the API server or a callback did not come to an end")]
+    PassTimeout(std::time::Duration),
     /// A watch ended that the machinery cannot work without.
     #[error("the watch of {0} ended; it should run as long as the process")]
     WatchEnded(&'static str),
@@ -41,6 +45,7 @@ impl Error {
             Self::Api { .. } if self.is_conflict() => "conflict",
             Self::Api { .. } => "api",
             Self::Callback { .. } => "callback",
+            Self::PassTimeout(_) => "timeout",
             Self::WatchEnded(_) => "watch",
         }
     }

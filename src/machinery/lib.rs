@@ -23,7 +23,7 @@
 //!
 //! # Permissions
 //!
-//! Claims: get, list, watch, create, delete, patch. Volumes: get, list, watch, patch. Pods, sources, `StorageClass`es,
+//! Claims: get, list, watch, create, delete, patch. Volumes: get, list, watch, patch. Pods: get, list, watch. Sources, `StorageClass`es,
 //! `CSIDriver`s, `Node`s and `ReferenceGrant`s: list, watch (nodes: get too). `events.k8s.io` events: create;
 //! core events: list (what a provisioner says of a prime).
 
@@ -36,6 +36,7 @@ mod decide;
 mod error;
 mod events;
 mod grant;
+mod grants;
 mod matching;
 mod metrics;
 #[cfg(test)]
@@ -45,9 +46,11 @@ mod notices;
 mod observe;
 mod observed;
 mod pass;
+mod places;
 mod placement;
 mod populator;
 mod preflight;
+mod prune;
 mod quantity;
 mod queue;
 mod readable;

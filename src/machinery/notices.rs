@@ -21,6 +21,16 @@ pub(crate) fn source_not_found(kind: &str, namespace: &str, name: &str) -> Notic
     )
 }
 
+pub(crate) fn no_namespace(annotation: &str, found: &str) -> Notice {
+    warning(
+        "InvalidNamespace",
+        format!(
+            "The claim's annotation {annotation} (or its dataSourceRef.namespace) is {found:?}, which no namespace can be \
+             called. Set it to the name of the source's namespace."
+        ),
+    )
+}
+
 pub(crate) fn not_granted(kind: &str, namespace: &str, name: &str, from: &str) -> Notice {
     warning(
         "ReferenceNotGranted",
@@ -117,8 +127,8 @@ pub(crate) fn prime_name_taken(namespace: &str, prime: &str) -> Notice {
     warning(
         "PopulatorPVCPrimeCreationError",
         format!(
-            "A PersistentVolumeClaim {namespace}/{prime} exists that does not belong to this claim, and its name is \
-             needed. Delete it."
+            "A PersistentVolumeClaim {namespace}/{prime} exists that was not made for this claim, and its name is needed. \
+             Delete it, or wait until it is gone."
         ),
     )
 }

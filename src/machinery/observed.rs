@@ -15,7 +15,8 @@ use kube::core::PartialObjectMeta;
 
 use crate::{
     names::{Keys, SELECTED_NODE, annotation, worker_name},
-    populator::{ClaimRef, Notice},
+    places::{Standing, Which, standing},
+    populator::{ClaimRef, Notice, Recorded},
 };
 
 /// What a pass knows.
@@ -27,11 +28,16 @@ pub(crate) struct Observed<S> {
     pub(crate) claim_ref: ClaimRef,
     /// The claim with exactly that UID; that it is gone has been confirmed with the API server.
     pub(crate) claim: Option<Arc<PersistentVolumeClaim>>,
+    /// The prime that is known to be ours.
     pub(crate) prime: Option<Arc<PersistentVolumeClaim>>,
+    /// What has the prime's name in the source's namespace, and is not known to be it.
+    pub(crate) stray: Option<Stray>,
     /// The volumes that prime and claim name, as the API server has them now, and those that carry our label.
     pub(crate) volumes: Vec<Arc<PersistentVolume>>,
-    /// The workers that are left, in whatever phase.
+    /// The workers that are left, in whatever phase: those that were recorded, and what an earlier process made.
     pub(crate) workers: Vec<Arc<PartialObjectMeta<Pod>>>,
+    /// What the populator has written down.
+    pub(crate) recorded: Recorded,
     /// Whether an earlier pass of this process saw the claim wait for its volume.
     pub(crate) in_flight: bool,
     /// Where source, prime and worker belong; the claim's own namespace once nothing tells any more.
@@ -40,6 +46,14 @@ pub(crate) struct Observed<S> {
     pub(crate) class: Class,
     /// The node that was selected for the claim, if its volume does not exist yet.
     pub(crate) node: Node,
+}
+
+/// An object with the prime's name.
+#[derive(Clone, Debug)]
+pub(crate) struct Stray {
+    pub(crate) object: Arc<PersistentVolumeClaim>,
+    /// Whether an earlier process of ours may have made it: then it is ours to delete, and to believe by nobody.
+    pub(crate) unrecorded: bool,
 }
 
 /// What the claim's `dataSourceRef` leads to.
@@ -115,13 +129,19 @@ impl<S> Observed<S> {
 
     /// Whether anything exists that was made for this claim and is not the claim's own by now.
     pub(crate) fn has_leftovers(&self) -> bool {
-        self.prime.is_some() || !self.workers.is_empty()
+        self.prime.is_some() || self.stray.is_some() || !self.workers.is_empty()
     }
 
     /// Whether a worker that fills a prime is left; a populator may have other pods.
     pub(crate) fn has_worker(&self) -> bool {
         let worker = worker_name(&self.claim_ref.uid);
-        self.workers.iter().any(|pod| name(&pod.metadata) == worker)
+        self.workers.iter().any(|pod| name(&pod.metadata) == worker && namespace(&pod.metadata) == self.source_namespace)
+    }
+
+    /// Whether a pod is the claim's own worker.
+    pub(crate) fn is_worker(&self, pod: &ObjectMeta) -> bool {
+        let of_the_claim = self.keys.claim_of(pod).is_some_and(|claim| claim.uid == self.claim_ref.uid);
+        of_the_claim && standing(&self.keys, &self.recorded, Which::Worker, pod) == Standing::Recorded
     }
 
     /// Whether the claim waits for a consumer: its class does, and the user did not say otherwise.

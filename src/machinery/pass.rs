@@ -15,14 +15,12 @@ use crate::{
     notices,
     observe::Observer,
     observed::{Observed, PrimeVolume, Source, namespace, volume_name},
-    populator::{CallbackError, Cause, ClaimRef, CleanupContext, Context, Notice, Populate, Populator, Wait},
+    populator::{CallbackError, Cause, ClaimRef, Cleanup, CleanupContext, Context, Notice, Populate, Populator, Wait},
     sweep::Retired,
 };
 
 /// How soon to look again when a write had been overtaken and no event is sure to tell.
 const OVERTAKEN: Duration = Duration::from_secs(1);
-/// How soon to try again for a prime's name that a foreign object has.
-const NAME_TAKEN: Duration = Duration::from_secs(30);
 
 /// Replaces a decided step by a wrong one.
 #[cfg(test)]
@@ -45,6 +43,8 @@ impl<P: Populator> Passes<P> {
     pub(crate) async fn run(&self, claim_ref: &ClaimRef) -> Result<Option<Duration>, Error> {
         let in_flight = self.metrics.is_in_flight(&claim_ref.uid);
         let observed = self.observer.observe(claim_ref, in_flight).await?;
+        // Whoever woke this pass may have had the claim's name from somebody else.
+        let claim_ref = &observed.claim_ref;
         let mut step = decide::decide(&observed);
         loop {
             #[cfg(test)]
@@ -99,23 +99,36 @@ impl<P: Populator> Passes<P> {
                     }
                     match self.observer.apply(&observed, write).await? {
                         Applied::Done => return Ok(None),
+                        Applied::Created(prime) => {
+                            self.populator.prime_made(claim_ref, &observed.source_namespace, &prime);
+                            return Ok(None);
+                        }
                         Applied::Stale => return Ok(Some(OVERTAKEN)),
                         Applied::PrimeRefused(message) => {
                             let refusal = notices::prime_refused(&prime_name(&claim_ref.uid), &message);
-                            let answer = self.populate(&observed, node.clone(), Some(message)).await?;
-                            after_refusal(&observed, node, answer, &refusal)
+                            self.refused(&observed, node, &refusal, message).await?
                         }
-                        Applied::PrimeNameTaken => Step::Rest(Wait {
-                            notice: Some(notices::prime_name_taken(
-                                &observed.source_namespace,
-                                &prime_name(&claim_ref.uid),
-                            )),
-                            at_most: Some(NAME_TAKEN),
-                        }),
+                        Applied::PrimeNameTaken => {
+                            let prime = prime_name(&claim_ref.uid);
+                            let refusal = notices::prime_name_taken(&observed.source_namespace, &prime);
+                            self.refused(&observed, node, &refusal, refusal.message.clone()).await?
+                        }
                     }
                 }
             };
         }
+    }
+
+    /// Tells the populator that its prime may not be: what it holds for the claim it can give back.
+    async fn refused(
+        &self,
+        observed: &Observed<P::Source>,
+        node: Option<String>,
+        refusal: &Notice,
+        message: String,
+    ) -> Result<Step, Error> {
+        let answer = self.populate(observed, node.clone(), Some(message)).await?;
+        Ok(after_refusal(observed, node, answer, refusal))
     }
 
     async fn populate(
@@ -136,23 +149,28 @@ impl<P: Populator> Passes<P> {
             Cause::Bound => Some(Outcome::Success),
             Cause::Gone => Some(Outcome::Cancelled),
             Cause::Elsewhere => Some(Outcome::BoundElsewhere),
-            Cause::Unplaced | Cause::Refused | Cause::Discarded => None,
+            Cause::Unplaced | Cause::Refused | Cause::Lost | Cause::Mismatch | Cause::Discarded => None,
         };
         self.tell(observed, ending.wait.notice.as_ref()).await;
         let context = CleanupContext {
             claim_ref: observed.claim_ref.clone(),
+            source_namespace: observed.claim.as_ref().map(|_| observed.source_namespace.clone()),
             cause,
+            notice: ending.wait.notice.clone(),
             prime: observed.prime.clone(),
             workers: observed.workers.clone(),
         };
         let answer = self.populator.cleanup(&context).await.map_err(failed("cleanup"))?;
+        let is_done = answer == Cleanup::Done;
+        let next = after_cleanup(observed, ending, answer);
         if let Some(outcome) = outcome {
             self.metrics.ended(uid, outcome, observed.now);
-            if !observed.has_leftovers() {
+            if is_done && !observed.has_leftovers() && matches!(next, Step::Rest(_)) {
                 self.announcer.forget(uid);
+                self.observer.forget(uid);
             }
         }
-        Ok(after_cleanup(observed, ending, answer))
+        Ok(next)
     }
 
     async fn tell(&self, observed: &Observed<P::Source>, notice: Option<&Notice>) {

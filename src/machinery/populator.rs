@@ -27,8 +27,15 @@ pub type CallbackError = Box<dyn std::error::Error + Send + Sync>;
 /// ```text
 /// populate → Hold … → NeedPrime → (prime exists) → Running … → Filled → complete → Done
 ///     → rebind → (claim is Bound to our volume) → cleanup(Bound) → prime deleted
-/// at any moment: cleanup(Gone | Bound | Elsewhere | Unplaced | Refused | Discarded) → prime deleted
+/// at any moment: cleanup(Gone | Elsewhere | Unplaced | Refused | Lost | Discarded) → prime deleted
+///                cleanup(Mismatch) → prime kept
 /// ```
+///
+/// # Whom to believe
+///
+/// Names and labels only say where to look: whoever may create claims or pods in a namespace can write ours. A populator
+/// that keeps [`Populator::recorded`] is only ever shown primes and workers whose UIDs it has written down itself. One
+/// that does not ([`Recorded::Unkept`]) trusts whoever may write to the namespace of the source.
 #[async_trait]
 pub trait Populator: Send + Sync + 'static {
     /// The kind that `spec.dataSourceRef` of a claim names.
@@ -55,6 +62,15 @@ pub trait Populator: Send + Sync + 'static {
     /// claim, so it must be cheap when there is nothing left to do.
     async fn cleanup(&self, context: &CleanupContext) -> Result<Cleanup, CallbackError>;
 
+    /// What is written down of the objects that were made for a claim. Asked several times a pass and on every event, so
+    /// it answers from memory.
+    fn recorded(&self, _claim_uid: &str) -> Recorded {
+        Recorded::Unkept
+    }
+
+    /// The prime of this claim has just been created, with this UID: to be told by [`Populator::recorded`] from now on.
+    fn prime_made(&self, _claim: &ClaimRef, _namespace: &str, _prime_uid: &str) {}
+
     /// Claims that need a pass for a reason that the machinery's own watches do not see.
     fn triggers(&self) -> BoxStream<'static, ClaimRef> {
         stream::pending().boxed()
@@ -72,7 +88,52 @@ pub struct ClaimRef {
     pub uid: String,
 }
 
+/// What a populator has written down of a claim's objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// Nothing is ever written down: objects of the right name and labels in the source's namespace are believed.
+    Unkept,
+    /// One entry for each namespace in which something may have been made for the claim; nothing else is believed.
+    Kept(Vec<Made>),
+}
+
+impl Recorded {
+    /// The claim, as the records name it.
+    pub(crate) fn claim(&self) -> Option<ClaimRef> {
+        self.made().first().map(|made| made.claim.clone())
+    }
+
+    /// A namespace where something of it may be.
+    pub(crate) fn namespace(&self) -> Option<String> {
+        self.made().first().map(|made| made.namespace.clone())
+    }
+
+    fn made(&self) -> &[Made] {
+        match self {
+            Self::Unkept => &[],
+            Self::Kept(made) => made,
+        }
+    }
+}
+
+/// What was made for a claim in one namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The claim, as the populator knows it.
+    pub claim: ClaimRef,
+    /// Where prime and worker are.
+    pub namespace: String,
+    /// The UID of the object that owns prime and worker. What bears it and no recorded UID was made by an earlier process
+    /// that came to its end before it could say so: it is deleted and never believed.
+    pub owner: String,
+    /// The UID of the prime, once it exists.
+    pub prime: Option<String>,
+    /// The UID of the worker, once it exists.
+    pub worker: Option<String>,
+}
+
 /// What a pass knows of a claim that is being populated.
+#[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct Context<S> {
     /// Names the claim.
@@ -89,8 +150,8 @@ pub struct Context<S> {
     pub volume: Option<Arc<PersistentVolume>>,
     /// The node that the worker must run on: the one that the scheduler selected for the claim's own consumer.
     pub node: Option<String>,
-    /// The API server refused the prime that was just asked for (403: a quota, a `LimitRange`, a policy), and this is
-    /// its message. Set only on the one more call that follows the refusal in the same pass, so that a permit can be
+    /// The API server refused the prime that was just asked for (403: a quota, a `LimitRange`, a policy; or its name is
+    /// taken), and this is its message. Set only on the one more call that follows the refusal in the same pass, so that a permit can be
     /// given back; the machinery keeps no memory of it. An answer of [`Populate::NeedPrime`] is then taken for
     /// "try again later".
     pub prime_refused: Option<String>,
@@ -162,20 +223,27 @@ pub enum Complete {
 }
 
 /// What a pass knows of a claim whose filling is over.
+#[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct CleanupContext {
     /// Names the claim, as far as its objects still tell.
     pub claim_ref: ClaimRef,
+    /// The namespace of the source that the claim names now; `None` once the claim is gone. What was made for it in
+    /// another namespace is not asked for any more.
+    pub source_namespace: Option<String>,
     /// Why it is over.
     pub cause: Cause,
+    /// What the claim's user is told of it, if anything.
+    pub notice: Option<Notice>,
     /// The prime, as long as it exists.
     pub prime: Option<Arc<PersistentVolumeClaim>>,
-    /// The pods that carry this claim's labels, as the machinery's watch has them: what is left to remove, also when
-    /// nothing else tells any more where it is.
+    /// The workers of this claim, as the machinery's watch has them: what is left to remove, also when nothing else
+    /// tells any more where it is. Only recorded ones, and strays with the recorded owner, where records are kept.
     pub workers: Vec<Arc<PartialObjectMeta<Pod>>>,
 }
 
-/// Why a filling is over.
+/// Why a filling is over, or an attempt of it.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// The claim is Bound to the volume that was filled for it: success.
@@ -190,7 +258,16 @@ pub enum Cause {
     /// The claim may not be filled now: its source or its grant is missing or gone, or pre-flight refused it. `populate`
     /// is not asked until that changes, so it leaves a queue that it may stand in, and the user has been told why.
     Refused,
-    /// The populator said so: [`Populate::Discard`], [`Populate::Failed`] or [`Complete::Discard`].
+    /// What was being filled was lost through no word of the populator's: the prime or its volume is gone or going, a
+    /// stranger had it mounted, or the claim names a source elsewhere now. A worker that is left is told by its pod.
+    /// What was fetched is lost with it, so whoever keeps count of attempts counts this one *now*: `populate` is asked
+    /// again, as for a new claim, once everything is removed.
+    Lost,
+    /// The volume that was provisioned can never be bound to the claim. It is kept, with its prime, because another one
+    /// would not match either; `populate` is not asked again as long as it is there.
+    Mismatch,
+    /// The populator said so: [`Populate::Discard`], [`Populate::Failed`] or [`Complete::Discard`]. It is asked to remove
+    /// its worker, and has nothing to conclude.
     Discarded,
 }
 

@@ -1,8 +1,8 @@
 //! The watches: what they keep, and which claims each event wakes.
 //!
-//! Each keeps as little as it can. Claims of other kinds of source are dropped before they are stored; workers and
-//! volumes are selected by our own label; of nodes only the cordoned are watched, and of workers and grants only the
-//! metadata. No CRD of somebody else is needed: a watch of `ReferenceGrant`s that cannot be started is tried again for
+//! Each keeps as little as it can. Claims of other kinds of source, and those that are filled, are dropped before they
+//! are stored; workers and volumes are selected by our own label and kept where something may be left to do ([`crate::places`]);
+//! of nodes only the cordoned are watched, and of workers only the metadata. No CRD of somebody else is needed: a watch of `ReferenceGrant`s that cannot be started is tried again for
 //! ever and holds up nothing.
 
 use std::{collections::HashMap, fmt::Debug, future::Future, hash::Hash, sync::Arc};
@@ -25,33 +25,22 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
-    cache::{Cache, prune},
+    cache::Cache,
     grant,
+    grants::Grants,
     names::Keys,
-    observe::{names_source, source_namespace},
+    observe::Nodes,
     observed::{name, namespace, selected_node, volume_name},
+    places::{names_source, source_namespace},
     populator::ClaimRef,
+    prune::prune,
     readable::watch_readable,
 };
-
-/// The belonging of a claim (its own) or a prime (the claim's that its labels name).
-pub(crate) fn owner_of_claim<S: Resource<DynamicType = ()>>(
-    keys: &Keys,
-    object: &PersistentVolumeClaim,
-) -> Option<ClaimRef> {
-    if names_source::<S>(object) {
-        return Some(ClaimRef {
-            namespace: object.namespace()?,
-            name: object.metadata.name.clone()?,
-            uid: object.uid()?,
-        });
-    }
-    keys.claim_of(&object.metadata)
-}
 
 /// Wakes claims.
 #[derive(Clone)]
 pub(crate) struct Wake {
+    pub(crate) prefix: String,
     pub(crate) requests: UnboundedSender<ClaimRef>,
     pub(crate) claims: Arc<Cache<PersistentVolumeClaim>>,
     pub(crate) keys: Arc<Keys>,
@@ -66,11 +55,11 @@ impl Wake {
     }
 
     /// Wakes those among the claims that still wait for a volume.
-    async fn waiting<S: Resource<DynamicType = ()>>(&self, concerned: impl Fn(&PersistentVolumeClaim) -> bool) {
+    fn waiting<S: Resource<DynamicType = ()>>(&self, concerned: impl Fn(&PersistentVolumeClaim) -> bool) {
         let waiting = |claim: &PersistentVolumeClaim| {
             names_source::<S>(claim) && volume_name(claim).is_none() && concerned(claim)
         };
-        self.all(self.claims.claims(waiting).await);
+        self.all(self.claims.claims(waiting));
     }
 }
 
@@ -80,10 +69,7 @@ where
     K: Resource<DynamicType: Default> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let kind = K::kind(&K::DynamicType::default()).into_owned();
-    surviving(
-        watch_readable(client, config).modify(prune),
-        move |error| tracing::warn!(kind, %error, "watch interrupted"),
-    )
+    surviving(watch_readable(client, config), move |error| tracing::warn!(kind, %error, "watch interrupted"))
 }
 
 fn surviving<K: Send>(
@@ -100,14 +86,17 @@ where
 {
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
-        wake.all(cache.apply(event).await);
+        wake.all(cache.apply(event));
     }
 }
 
-/// Claims and primes.
-pub(crate) fn claims(client: Client, wake: Wake) -> impl Future<Output = ()> + Send {
-    let events = watch::<PersistentVolumeClaim>(client, watcher::Config::default());
-    fill(events, Arc::clone(&wake.claims), wake)
+/// Claims and primes: one watch for both, so that they are seen in the order in which they changed.
+pub(crate) async fn claims(client: Client, primes: Arc<Cache<PersistentVolumeClaim>>, wake: Wake) {
+    let mut events = std::pin::pin!(watch::<PersistentVolumeClaim>(client, watcher::Config::default()));
+    while let Some(event) = events.next().await {
+        wake.all(wake.claims.apply(event.clone()));
+        wake.all(primes.apply(event));
+    }
 }
 
 /// Workers.
@@ -141,7 +130,10 @@ where
 {
     let mut generations = HashMap::new();
     let mut events = std::pin::pin!(watch::<K>(client, watcher::Config::default()));
-    while let Some(event) = events.next().await {
+    while let Some(mut event) = events.next().await {
+        if let Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) = &mut event {
+            prune(object, &wake.prefix);
+        }
         store.apply_watcher_event(&event);
         let changed = match event {
             Event::Apply(object) => {
@@ -163,7 +155,7 @@ where
             Event::Init | Event::InitDone => None,
         };
         if let Some(object) = changed {
-            wake.waiting::<S>(|claim| concerns(&object, claim)).await;
+            wake.waiting::<S>(|claim| concerns(&object, claim));
         }
     }
 }
@@ -177,7 +169,7 @@ where
     reflect::<S, S, _>(client, store, wake, move |source, claim| {
         let reference = claim.spec.as_ref().and_then(|spec| spec.data_source_ref.as_ref());
         reference.is_some_and(|reference| reference.name == name(source.meta()))
-            && source_namespace(&keys, claim) == namespace(source.meta())
+            && source_namespace(&keys, claim).is_ok_and(|it| it == namespace(source.meta()))
     })
 }
 
@@ -201,31 +193,37 @@ where
 }
 
 /// Nodes that become unusable for volumes that do not exist yet.
-pub(crate) async fn cordons<S: Resource<DynamicType = ()>>(client: Client, wake: Wake) {
+pub(crate) async fn cordons<S: Resource<DynamicType = ()>>(client: Client, nodes: Arc<Nodes>, wake: Wake) {
     let cordoned = watcher::Config::default().fields("spec.unschedulable=true");
     let mut events = std::pin::pin!(watch::<PartialObjectMeta<Node>>(client, cordoned));
     while let Some(event) = events.next().await {
         if let Event::Apply(node) | Event::InitApply(node) | Event::Delete(node) = event {
-            wake.waiting::<S>(|claim| selected_node(claim) == node.metadata.name.as_deref()).await;
+            nodes.forget(name(&node.metadata));
+            wake.waiting::<S>(|claim| selected_node(claim) == node.metadata.name.as_deref());
         }
     }
 }
 
-/// Grants; they are read afresh by each pass that needs one.
-pub(crate) async fn grants<S: Resource<DynamicType = ()>>(client: Client, wake: Wake) {
+/// Grants.
+pub(crate) async fn grants<S: Resource<DynamicType = ()>>(client: Client, grants: Arc<Grants>, wake: Wake) {
     let api = Api::<grant::ReferenceGrant>::all_with(client, &grant::resource());
     let mut events = std::pin::pin!(surviving(watcher(api, watcher::Config::default()), |error| {
         // Ordinary where its CRD is not installed.
         tracing::debug!(%error, "watch of ReferenceGrants interrupted");
     }));
     while let Some(event) = events.next().await {
-        if let Event::Apply(grant) | Event::InitApply(grant) | Event::Delete(grant) = event {
-            let granting = namespace(&grant.metadata).to_owned();
+        let granting = match &event {
+            Event::Apply(grant) | Event::InitApply(grant) | Event::Delete(grant) => {
+                Some(namespace(&grant.metadata).to_owned())
+            }
+            Event::Init | Event::InitDone => None,
+        };
+        grants.apply(event);
+        if let Some(granting) = granting {
             let keys = Arc::clone(&wake.keys);
             wake.waiting::<S>(|claim| {
-                namespace(&claim.metadata) != granting && source_namespace(&keys, claim) == granting
-            })
-            .await;
+                namespace(&claim.metadata) != granting && source_namespace(&keys, claim).is_ok_and(|it| it == granting)
+            });
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use k8s_openapi::api::{
-    core::v1::{PersistentVolume, Pod},
+    core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
     storage::v1::StorageClass,
 };
 use kube::{
@@ -25,14 +25,16 @@ use crate::{
     config::Config,
     error::{Error, Trying},
     names::{Keys, annotation, prime_name},
-    observe::source_namespace,
-    observed::{name, namespace, reclaim_policy, uid, volume_name},
+    observed::{name, namespace, reclaim_policy},
+    places::source_namespace,
     populator::ClaimRef,
     streams::Wake,
 };
 
 /// How often to look for the volumes of retired primes, as long as there are any.
 const RETIRED_INTERVAL: Duration = Duration::from_secs(10);
+/// How many volumes are read at once. What follows one that is none of ours is little, and what is kept of it nothing.
+const VOLUMES_A_PAGE: u32 = 200;
 /// How long a provisioner may still be busy with a claim that is gone.
 const RETIREMENT: Duration = Duration::from_mins(15);
 
@@ -68,6 +70,7 @@ impl Retired {
 pub(crate) struct Sweep {
     pub(crate) client: Client,
     pub(crate) config: Arc<Config>,
+    pub(crate) primes: Arc<Cache<PersistentVolumeClaim>>,
     pub(crate) pods: Arc<Cache<PartialObjectMeta<Pod>>>,
     pub(crate) volumes: Arc<Cache<PersistentVolume>>,
     pub(crate) classes: Store<StorageClass>,
@@ -84,7 +87,7 @@ impl Sweep {
             ticks.tick().await;
             if last.is_none_or(|last| last.elapsed() >= self.config.sweep_interval) {
                 last = Some(Instant::now());
-                let unfinished = self.unfinished().await;
+                let unfinished = self.unfinished();
                 tracing::debug!(claims = unfinished.len(), "sweep");
                 self.wake.all(unfinished);
             } else if !self.retired.has_any() {
@@ -97,15 +100,15 @@ impl Sweep {
     }
 
     /// Claims that wait for a volume, and those, living or gone, that something was made for and not cleaned up.
-    async fn unfinished(&self) -> BTreeSet<ClaimRef> {
+    fn unfinished(&self) -> BTreeSet<ClaimRef> {
         let keys = &self.wake.keys;
         let mut unfinished = self
             .wake
             .claims
-            .claims(|claim| volume_name(claim).is_none() || keys.claim_of(&claim.metadata).is_some())
-            .await;
-        unfinished.extend(self.pods.claims(|_| true).await);
-        unfinished.extend(self.volumes.claims(|volume| annotation(&volume.metadata, &keys.rebound_at).is_none()).await);
+            .claims(|_| true);
+        unfinished.extend(self.primes.claims(|_| true));
+        unfinished.extend(self.pods.claims(|_| true));
+        unfinished.extend(self.volumes.claims(|volume| annotation(&volume.metadata, &keys.rebound_at).is_none()));
         unfinished
     }
 
@@ -117,28 +120,44 @@ impl Sweep {
             return Ok(());
         }
         let api: Api<PersistentVolume> = Api::all(self.client.clone());
-        let volumes = api.list(&ListParams::default()).await.trying("list the volumes")?;
-        for volume in volumes.items {
-            let Some(claim) = self.orphaned_by(&volume).await else { continue };
-            tracing::info!(volume = name(&volume.metadata), uid = claim.uid, "letting an orphaned volume go");
-            let patch = Patch::Merge(build::reclaim(&self.wake.keys, &claim, &volume));
-            let params =
-                PatchParams { field_manager: Some(self.config.field_manager.clone()), ..PatchParams::default() };
-            api.patch(name(&volume.metadata), &params, &patch).await.trying("set a volume's reclaim policy")?;
+        let mut page = ListParams::default().limit(VOLUMES_A_PAGE);
+        loop {
+            let volumes = api.list(&page).await.trying("list the volumes")?;
+            for volume in &volumes.items {
+                if let Some(claim) = self.orphaned_by(volume) {
+                    self.reclaim(&api, volume, &claim).await?;
+                }
+            }
+            match volumes.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Ok(()),
+            }
         }
+    }
+
+    async fn reclaim(
+        &self,
+        api: &Api<PersistentVolume>,
+        volume: &PersistentVolume,
+        claim: &ClaimRef,
+    ) -> Result<(), Error> {
+        tracing::info!(volume = name(&volume.metadata), uid = claim.uid, "letting an orphaned volume go");
+        let patch = Patch::Merge(build::reclaim(&self.wake.keys, claim, volume));
+        let params = PatchParams { field_manager: Some(self.config.field_manager.clone()), ..PatchParams::default() };
+        api.patch(name(&volume.metadata), &params, &patch).await.trying("set a volume's reclaim policy")?;
         Ok(())
     }
 
     /// The claim for whose prime a volume was made that is nobody's now.
-    async fn orphaned_by(&self, volume: &PersistentVolume) -> Option<ClaimRef> {
+    fn orphaned_by(&self, volume: &PersistentVolume) -> Option<ClaimRef> {
         let (prime_namespace, claim_uid) = orphan(&self.wake.keys, volume)?;
         if let Some(claim) = self.retired.get(claim_uid, prime_namespace) {
             return Some(claim);
         }
-        let family = self.wake.claims.of_claim(claim_uid).await;
-        let claim = family.iter().find(|object| uid(&object.metadata) == claim_uid)?;
+        let claim = self.wake.claims.of_claim(claim_uid).into_iter().next()?;
         // A prime that lives may have lost it too, and its next pass sees to that.
-        let alone = family.len() == 1 && source_namespace(&self.wake.keys, claim) == prime_namespace;
+        let alone = self.primes.of_claim(claim_uid).is_empty()
+            && source_namespace(&self.wake.keys, &claim).is_ok_and(|namespace| namespace == prime_namespace);
         alone.then(|| ClaimRef {
             namespace: namespace(&claim.metadata).into(),
             name: name(&claim.metadata).into(),

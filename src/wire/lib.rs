@@ -15,7 +15,7 @@ mod progress;
 mod report;
 
 pub use job::{Format, Job, JobError, Limits, Operation, Source, SourceType, Target, TargetKind};
-pub use outcome::{ExitClass, INTERRUPTED, Outcome, UNFINISHED, classify};
+pub use outcome::{ExitClass, INTERRUPTED, UNFINISHED};
 pub use progress::{Progress, Stage};
 pub use report::{MAX_REPORT_BYTES, Report, SourceFacts, StageWait};
 

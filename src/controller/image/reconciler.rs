@@ -112,9 +112,9 @@ fn plan(due: &mut BTreeMap<ImageKey, Instant>, key: ImageKey, delay: Duration) {
 
 async fn write(statuses: &Statuses, image: &VMDiskImage) -> Result<Option<VMDiskImage>, kube::Error> {
     let uid = image.uid().unwrap_or_default();
-    let syncs: Vec<_> = statuses.world.syncs.all().into_iter().filter(|sync| sync.spec.image.uid == uid).collect();
+    let (syncs, done) = (statuses.world.of_image(&uid), statuses.world.ledger.of_image(&uid));
     let policy = Arc::clone(&statuses.policy.borrow());
-    let computed = status::compute(image, &syncs, &policy, Timestamp::now());
+    let computed = status::compute(image, &syncs, &done, &policy, Timestamp::now());
     if image.status.as_ref() == Some(&computed) {
         return Ok(None);
     }

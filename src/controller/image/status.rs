@@ -11,14 +11,27 @@ use populator_crd::v1alpha1::{
 };
 
 use super::{Invalid, validate};
-use crate::{conditions, policy::Policy, sync::failure::Concern};
+use crate::{
+    conditions,
+    ledger::{Done, Success},
+    policy::Policy,
+    sync::failure::Concern,
+};
 
-/// What the image's status should say. `syncs` are the syncs of this image.
+/// What the image's status should say. `syncs` are the syncs of this image that are not done, `done` is what is.
 #[must_use]
-pub fn compute(image: &VMDiskImage, syncs: &[Arc<VMDiskSync>], policy: &Policy, now: Timestamp) -> VMDiskImageStatus {
+pub fn compute(
+    image: &VMDiskImage,
+    syncs: &[Arc<VMDiskSync>],
+    done: &Done,
+    policy: &Policy,
+    now: Timestamp,
+) -> VMDiskImageStatus {
     let generation = image.metadata.generation;
     let invalid = validate(&image.spec, policy).err();
-    let records: Vec<&VMDiskSyncStatus> = syncs.iter().filter_map(|sync| sync.status.as_ref()).collect();
+    let last_success = done.latest.as_ref().map(success);
+    let records: Vec<&VMDiskSyncStatus> =
+        syncs.iter().filter_map(|sync| sync.status.as_ref()).chain(&last_success).collect();
     let latest = latest(&records);
     let said = [ready(invalid.as_ref()), resolved(latest), preloaded(image)];
     let new = said.into_iter().map(|said| Condition {
@@ -31,7 +44,7 @@ pub fn compute(image: &VMDiskImage, syncs: &[Arc<VMDiskSync>], policy: &Policy, 
     });
     let old = image.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let conditions = conditions::carried_over(old, new.collect());
-    let claims = count(syncs);
+    let claims = count(syncs, done);
     let failures = failures(&records);
     let last_failure = records.iter().filter_map(|record| record.last_failure.as_ref()).max_by_key(|last| last.time.0);
     VMDiskImageStatus {
@@ -143,8 +156,21 @@ fn latest<'a>(records: &[&'a VMDiskSyncStatus]) -> Option<&'a VMDiskSyncStatus> 
         .copied()
 }
 
-fn count(syncs: &[Arc<VMDiskSync>]) -> ClaimCounts {
-    let mut counts = ClaimCounts::default();
+/// As much of the record of a success as is read here.
+fn success(success: &Success) -> VMDiskSyncStatus {
+    VMDiskSyncStatus {
+        phase: Some(SyncPhase::Succeeded),
+        image_generation: success.generation,
+        started_at: success.started_at.map(Time),
+        finished_at: success.finished_at.map(Time),
+        source: success.source.clone(),
+        ..VMDiskSyncStatus::default()
+    }
+}
+
+fn count(syncs: &[Arc<VMDiskSync>], done: &Done) -> ClaimCounts {
+    let succeeded = i32::try_from(done.succeeded).unwrap_or(i32::MAX);
+    let mut counts = ClaimCounts { succeeded, ..ClaimCounts::default() };
     for sync in syncs {
         match sync.status.as_ref().and_then(|status| status.phase) {
             None | Some(SyncPhase::Queued | SyncPhase::BackingOff) => counts.queued += 1,

@@ -30,7 +30,7 @@ fn sync(phase: SyncPhase, started: i64) -> VMDiskSyncStatus {
 }
 
 fn failure(class: FailureClass, reason: &str, time: i64) -> LastFailure {
-    LastFailure { class, reason: reason.into(), message: "what was found".into(), time: Time(at(time)) }
+    LastFailure { class, reason: reason.into(), message: "what was found".into(), time: Time(at(time)), found_by: None }
 }
 
 fn compute_of(image: &VMDiskImage, syncs: Vec<VMDiskSyncStatus>) -> VMDiskImageStatus {
@@ -38,7 +38,7 @@ fn compute_of(image: &VMDiskImage, syncs: Vec<VMDiskSyncStatus>) -> VMDiskImageS
         .into_iter()
         .map(|status| Arc::new(VMDiskSync { status: Some(status), ..VMDiskSync::default() }))
         .collect();
-    compute(image, &syncs, &Policy::default(), at(100))
+    compute(image, &syncs, &Done::default(), &Policy::default(), at(100))
 }
 
 fn said(status: &VMDiskImageStatus) -> Vec<(&str, &str, &str)> {
@@ -160,7 +160,7 @@ fn progress_is_the_furthest() {
 #[test]
 fn a_policy_that_forbids_the_source_is_said() {
     let policy = Policy { allowed_sources: vec![AllowedSource::parse("s3://bucket").unwrap()], ..Policy::default() };
-    let status = compute(&image(), &[], &policy, at(0));
+    let status = compute(&image(), &[], &Done::default(), &policy, at(0));
     assert_eq!(said(&status)[0], ("Ready", "False", "Denied"));
     assert_eq!(status.phase, Some(ImagePhase::Failed));
     assert!(status.message.is_some_and(|message| message.contains("allowedSources")));
@@ -173,5 +173,5 @@ fn nothing_changes_where_nothing_happened() {
     let first = compute_of(&image, vec![record.clone()]);
     image.status = Some(first.clone());
     let syncs = [Arc::new(VMDiskSync { status: Some(record), ..VMDiskSync::default() })];
-    assert_eq!(compute(&image, &syncs, &Policy::default(), at(9_999)), first, "no time moves by itself");
+    assert_eq!(compute(&image, &syncs, &Done::default(), &Policy::default(), at(9_999)), first, "no time moves by itself");
 }

@@ -34,7 +34,8 @@ pub fn job(order: Order<'_>) -> Result<Job, SpecError> {
     let Order { image, claim, status, policy, prime_uid } = order;
     let spec = &image.spec;
     let source_type = spec.source_type()?;
-    // What an earlier attempt resolved holds only for the spec that it was made with.
+    // What an earlier attempt resolved holds only for the spec that it was made with. (And only where this one goes on in
+    // what that one wrote: otherwise its admission has dropped it.)
     let pinned = status
         .source
         .as_ref()

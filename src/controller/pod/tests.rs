@@ -37,7 +37,8 @@ fn build(image: &VMDiskImage, claim: &PersistentVolumeClaim, policy: &Policy, no
         block_owner_deletion: None,
     };
     let order = Order { image, claim, status: &status(1), policy, prime_uid: Some("prime-uid") };
-    WorkerPod { order, claim_ref: &claim_ref, namespace: "images", owner, node, image: "worker:1" }.build().unwrap()
+    let task = Task::Fill(order);
+    WorkerPod { task, claim_ref: &claim_ref, namespace: "images", owner, node, image: "worker:1" }.build().unwrap()
 }
 
 /// The pod as a manifest, its job read back into a structure of its own.
@@ -128,4 +129,34 @@ fn a_job_survives_the_environment() {
     let text = pod.spec.unwrap().containers.remove(0).env.unwrap().remove(0).value.unwrap();
     let read = vmdisk_wire::Job::parse(&text).unwrap();
     assert_eq!(read.source.url, image.spec.url.unwrap());
+}
+
+#[test]
+fn who_only_asks_has_no_volume_and_no_place() {
+    let image = image(&json!({"url": "https://host/disk.qcow2", "secretRef": "credentials"}));
+    let claim_ref = ClaimRef { namespace: "labs".into(), name: "claim".into(), uid: "claim-uid".into() };
+    let (claim, status, policy) = (claim("Block"), status(1), Policy::default());
+    let order = Order { image: &image, claim: &claim, status: &status, policy: &policy, prime_uid: None };
+    let (task, owner) = (Task::Inspect(order), OwnerReference::default());
+    let node = Some("node-1");
+    let pod = WorkerPod { task, claim_ref: &claim_ref, namespace: "images", owner, node, image: "worker:1" };
+    let (pod, job) = shown(&pod.build().unwrap());
+    assert_eq!(pod["metadata"]["name"], "inspect-claim-uid");
+    assert_eq!((&job["operation"], &job["target"]), (&json!("inspect"), &Value::Null));
+    assert_eq!(pod["spec"]["affinity"], Value::Null);
+    let volumes = pod["spec"]["volumes"].as_array().unwrap();
+    assert!(volumes.iter().all(|volume| volume["persistentVolumeClaim"].is_null()), "{volumes:?}");
+    assert_eq!(volumes[0]["secret"]["secretName"], "credentials");
+}
+
+#[test]
+fn a_blanket_toleration_does_not_outlive_a_lost_node() {
+    let blanket = Toleration { operator: Some("Exists".into()), ..Toleration::default() };
+    let worker = WorkerPolicy { tolerations: vec![blanket], ..WorkerPolicy::default() };
+    let image = image(&json!({"url": "https://host/disk.raw"}));
+    let pod = build(&image, &claim("Block"), &Policy { worker, ..Policy::default() }, None);
+    let tolerations = pod.spec.unwrap().tolerations.unwrap();
+    let taint = "node.kubernetes.io/unreachable";
+    let first = tolerations.iter().find(|all| all.key.as_deref().is_none_or(|key| key == taint)).unwrap();
+    assert_eq!(first.toleration_seconds, Some(300), "of those that match, the first one counts");
 }

@@ -49,6 +49,13 @@ pub const KEYS: &[Key] = &[
     }),
     key!("retryLimit", "2", "retries after the first attempt", retry_limit, |text| values::number(text, 1000)),
     key!(
+        "disruptionLimit",
+        "10",
+        "how often eviction, drain, a lost node or a lost volume may cut a sync short before it is given up",
+        disruption_limit,
+        |text| values::number(text, 1000)
+    ),
+    key!(
         "retryBackoffDuration",
         "5m",
         "wait after the first failure; it doubles with each further one",

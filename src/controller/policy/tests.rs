@@ -28,6 +28,7 @@ fn the_users_manifest_is_read() {
 fn every_key_has_its_effect() {
     let second = Duration::from_secs;
     let expected = Policy {
+        disruption_limit: 10,
         concurrency: 7,
         retry_limit: 0,
         retry_backoff: Duration::from_millis(1500),

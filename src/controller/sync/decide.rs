@@ -1,4 +1,8 @@
-//! What to do next for one sync: a pure function of its record, its worker, its prime and its permit.
+//! What to do next for one sync: a pure function of its record, its worker, its prime, its permit, and what other syncs
+//! know of the image.
+
+mod attempt;
+mod waiting;
 
 use std::time::Duration;
 
@@ -9,6 +13,7 @@ use volume_populator::{Cause, Notice};
 use super::{
     failure::{self, Failure},
     transition::{self, Admission},
+    verdict::Verdict,
 };
 use crate::{
     policy::Policy,
@@ -18,12 +23,24 @@ use crate::{
 /// What a pass knows of a sync whose claim wants to be filled.
 #[derive(Clone, Debug)]
 pub struct Situation<'a> {
-    /// The record.
+    /// The record, with what was made since it was written last.
     pub status: &'a VMDiskSyncStatus,
+    /// Whether the record in the cluster lacks something of that.
+    pub unwritten: bool,
+    /// What the image's other syncs know of it.
+    pub verdict: &'a Verdict,
+    /// Whether this sync is the one that asks a source again which another found missing, too.
+    pub asks_for_all: bool,
+    /// When the record was created: its place in the queue as long as nothing else is written.
+    pub created: Option<Timestamp>,
     /// What an admission would latch now; its generation is the image's.
     pub admission: Admission<'a>,
     /// The worker pod.
     pub worker: &'a Worker,
+    /// Whether that pod only asks whether the source can be had.
+    pub inspects: bool,
+    /// Whether another pod may be started that does so.
+    pub may_inspect: bool,
     /// The prime.
     pub prime: Prime,
     /// Whether the worker is the consumer that the prime's class waits for, so that no volume comes before it.
@@ -77,6 +94,8 @@ pub enum Step {
     Vouch,
     /// Create the worker.
     CreateWorker,
+    /// Create a pod that asks whether the source can be had, without a volume.
+    CreateInspector,
     /// Delete the worker, and see it gone.
     DeleteWorker,
     /// Nothing to do now.
@@ -108,10 +127,10 @@ pub fn next(situation: &Situation<'_>) -> Step {
         return Step::Answer(Answer::Discard(None, None));
     }
     match status.phase {
-        None | Some(SyncPhase::Queued) => queued(situation),
-        Some(SyncPhase::Syncing) => syncing(situation),
-        Some(SyncPhase::BackingOff) => backing_off(situation),
-        Some(SyncPhase::Failed) => failed(situation),
+        None | Some(SyncPhase::Queued) => waiting::queued(situation),
+        Some(SyncPhase::Syncing) => attempt::syncing(situation),
+        Some(SyncPhase::BackingOff) => waiting::backing_off(situation),
+        Some(SyncPhase::Failed) => waiting::failed(situation),
         // The claim is asked for again, so it was not gone after all.
         Some(SyncPhase::Cancelled) => restart(situation),
         // A claim that is bound does not become unbound: the machinery has not seen it yet.
@@ -119,160 +138,65 @@ pub fn next(situation: &Situation<'_>) -> Step {
     }
 }
 
-fn queued(situation: &Situation<'_>) -> Step {
-    if spec_changed(situation) {
-        return restart(situation);
-    }
-    if let Some(step) = clear_the_way(situation) {
-        return step;
-    }
-    let place = situation.status.enqueued_at.as_ref().map(|time| time.0);
-    match situation.permit {
-        Permit::Unasked => Step::AskGate(place),
-        Permit::Fresh | Permit::Used => admit(situation),
-        Permit::Waiting(since) if place.is_none() => write(transition::queued(situation.status, since, situation.now)),
-        Permit::Waiting(_) => Step::Answer(Answer::Hold(Some(waiting(situation)), None)),
-    }
+/// What an end of the claim's filling, or of an attempt, means for the record.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending<'a> {
+    /// Why it is over.
+    pub cause: Cause,
+    /// What the user was told.
+    pub notice: Option<&'a Notice>,
+    /// Whether the record is of an image that the claim does not name any more.
+    pub moved: bool,
+    /// The worker.
+    pub worker: &'a Worker,
+    /// The policy in force.
+    pub policy: &'a Policy,
+    /// The time of the pass.
+    pub now: Timestamp,
+    /// 0 to 1, to spread waits.
+    pub jitter: f64,
 }
 
-fn backing_off(situation: &Situation<'_>) -> Step {
-    let status = situation.status;
-    if spec_changed(situation) {
-        return restart(situation);
-    }
-    let remaining = status.not_before.as_ref().and_then(|time| remaining(situation.now, time.0));
-    let notice = last_notice(situation);
-    let kept = situation.policy.keep_failed_workers && matches!(situation.worker, Worker::Ended(_));
-    if let (true, Some(wait)) = (kept, remaining) {
-        return Step::Answer(Answer::Hold(notice, Some(wait)));
-    }
-    if status.prime.is_none() && situation.prime != Prime::Absent {
-        return Step::Answer(Answer::Discard(notice, remaining));
-    }
-    if let Some(step) = clear_the_way(situation) {
-        return step;
-    }
-    if let Some(wait) = remaining {
-        return Step::Answer(Answer::Hold(notice, Some(wait)));
-    }
-    match situation.permit {
-        // A retry that is due rejoins at the tail.
-        Permit::Unasked => Step::AskGate(None),
-        Permit::Fresh | Permit::Used => admit(situation),
-        Permit::Waiting(since) => write(transition::queued(status, since, situation.now)),
-    }
-}
-
-fn syncing(situation: &Situation<'_>) -> Step {
-    let start_by = start_deadline(situation);
-    match situation.worker {
-        Worker::Ended(ended) => match Failure::of(ended) {
-            None => Step::Answer(Answer::Filled),
-            Some(failure) => fail_with(situation, &failure, Some(ended)),
-        },
-        Worker::Lost => fail(
-            situation,
-            &Failure::interrupted(
-                "NodeLost",
-                "the worker's node does not answer; what it wrote is given up".to_owned(),
-            ),
-        ),
-        // The machinery's next look comes with the pod's end; a lost node has no end, so there is a latest moment.
-        Worker::Stopping => Step::Answer(Answer::Running(Some(Duration::from_secs(15)))),
-        Worker::Running => Step::Answer(Answer::Running(None)),
-        Worker::Starting { waiting_for } => match start_by {
-            Some(wait) => Step::Answer(Answer::Running(Some(wait))),
-            None => fail(situation, &not_started(situation, Some(waiting_for))),
-        },
-        Worker::Absent => start(situation, start_by),
-    }
-}
-
-/// Admitted, and no worker there.
-fn start(situation: &Situation<'_>, start_by: Option<Duration>) -> Step {
-    // The job is made from the image as it is now: it must be the spec that was latched.
-    if spec_changed(situation) {
-        return restart(situation);
-    }
-    if situation.permit == Permit::Unasked {
-        return Step::AskGate(None);
-    }
-    if let Some(message) = situation.prime_refused {
-        let message =
-            format!("the prime was refused ({message}); correct the quota or policy of the image's namespace");
-        return fail(situation, &Failure::not_started("VolumeRefused", message));
-    }
-    let fresh = situation.permit == Permit::Fresh;
-    match situation.prime {
-        // Without memory of it, the worker may have come and gone together with its prime.
-        Prime::Absent if !fresh => write(transition::readmitted(situation.status, &situation.admission, situation.now)),
-        Prime::Absent if start_by.is_none() => fail(situation, &not_started(situation, None)),
-        Prime::Absent => Step::Answer(Answer::NeedPrime),
-        Prime::Bound if !fresh => fail(
-            situation,
-            &Failure::interrupted(
-                "WorkerGone",
-                "the worker was deleted before it ended; what it wrote is given up".to_owned(),
-            ),
-        ),
-        // Without a volume no worker can have run, whatever happened before this process began.
-        Prime::Pending if !fresh => Step::Vouch,
-        // A pod that is there before its volume costs a second of the scheduler's back-off, and a kubelet that is quicker
-        // than the claim's status waits for many.
-        Prime::Pending if !situation.worker_binds => match start_by {
-            Some(wait) => Step::Answer(Answer::Running(Some(wait))),
-            None => fail(situation, &not_started(situation, None)),
-        },
-        Prime::Pending | Prime::Bound | Prime::Foreign => Step::CreateWorker,
-    }
-}
-
-fn failed(situation: &Situation<'_>) -> Step {
-    if spec_changed(situation) {
-        return restart(situation);
-    }
-    let notice = last_notice(situation).unwrap_or_else(|| Notice {
-        warning: true,
-        reason: "SyncFailed",
-        message: "The sync failed; delete the VMDiskSync to start again.".to_owned(),
-    });
-    if situation.policy.keep_failed_workers && matches!(situation.worker, Worker::Ended(_)) {
-        return Step::Answer(Answer::Hold(Some(notice), None));
-    }
-    Step::Answer(Answer::Failed(notice))
-}
-
-/// What an earlier attempt left must be gone before the next one asks for a permit.
-fn clear_the_way(situation: &Situation<'_>) -> Option<Step> {
-    if situation.status.prime.is_none() && situation.prime != Prime::Absent {
-        return Some(Step::Answer(Answer::Discard(None, None)));
-    }
-    match situation.worker {
-        Worker::Absent => None,
-        Worker::Stopping => Some(Step::Answer(Answer::Hold(None, Some(Duration::from_secs(15))))),
-        _ => Some(Step::DeleteWorker),
-    }
-}
-
-/// What a clean-up writes before it deletes the worker; `None`: nothing.
+/// What a clean-up writes; `None`: nothing. What ends an attempt that fetched is counted here, before anything is made
+/// again.
 #[must_use]
-pub fn wind_up(status: &VMDiskSyncStatus, cause: Cause, worker: &Worker, now: Timestamp) -> Option<VMDiskSyncStatus> {
+pub fn wind_up(status: &VMDiskSyncStatus, ending: &Ending<'_>) -> Option<VMDiskSyncStatus> {
     let phase = status.phase.unwrap_or_default();
-    let ended = match worker {
+    let ended = match ending.worker {
         Worker::Ended(ended) => Some(&**ended),
         _ => None,
     };
-    match cause {
+    let (now, syncing) = (ending.now, phase == SyncPhase::Syncing);
+    let fail = |failure: &Failure| transition::failed(status, failure, ended, ending.policy, now, ending.jitter);
+    match ending.cause {
         Cause::Bound => (phase != SyncPhase::Succeeded).then(|| transition::succeeded(status, ended, now)),
-        Cause::Gone if !phase.is_final() => Some(transition::cancelled(status, SyncReason::ClaimGone, now)),
+        // What is final stays as it is; but a claim that is gone is not waited for any more.
+        Cause::Gone if !matches!(phase, SyncPhase::Succeeded | SyncPhase::Cancelled) => {
+            Some(transition::cancelled(status, SyncReason::ClaimGone, now))
+        }
         Cause::Elsewhere if !phase.is_final() => Some(transition::cancelled(status, SyncReason::BoundElsewhere, now)),
-        Cause::Unplaced | Cause::Refused if phase == SyncPhase::Syncing => Some(transition::set_aside(status, now)),
+        _ if ending.moved && !phase.is_final() => Some(transition::cancelled(status, SyncReason::Moved, now)),
+        Cause::Mismatch if !phase.is_final() => {
+            Some(fail(&Failure::mismatch(ending.notice.map(|notice| notice.message.clone()).unwrap_or_default())))
+        }
+        Cause::Lost if syncing => Some(fail(&lost(ending.notice))),
+        Cause::Unplaced | Cause::Refused if syncing => {
+            let has_run = !matches!(ending.worker, Worker::Absent | Worker::Starting { .. });
+            Some(transition::set_aside(status, has_run, now))
+        }
         _ => None,
     }
 }
 
-fn admit(situation: &Situation<'_>) -> Step {
-    write(transition::admitted(situation.status, &situation.admission, situation.now))
+/// What was being filled is gone, and with it what was fetched.
+fn lost(notice: Option<&Notice>) -> Failure {
+    match notice {
+        Some(notice) => Failure::interrupted(notice.reason, notice.message.clone()),
+        None => Failure::interrupted(
+            "VolumeLost",
+            "the volume or the worker that was filling it is gone; the filling starts again".to_owned(),
+        ),
+    }
 }
 
 fn restart(situation: &Situation<'_>) -> Step {
@@ -296,57 +220,27 @@ fn spec_changed(situation: &Situation<'_>) -> bool {
     situation.status.image_generation.is_some_and(|latched| latched != situation.admission.generation)
 }
 
-/// How much of `startTimeout` is left.
-fn start_deadline(situation: &Situation<'_>) -> Option<Duration> {
-    let started = situation.status.started_at.as_ref().map_or(situation.now, |time| time.0);
-    let limit = SignedDuration::try_from(situation.policy.start_timeout).unwrap_or(SignedDuration::MAX);
-    let deadline = started.checked_add(limit).unwrap_or(Timestamp::MAX);
-    remaining(situation.now, deadline)
+/// How much of `limit` is left since the attempt was admitted.
+fn left(status: &VMDiskSyncStatus, limit: Duration, now: Timestamp) -> Option<Duration> {
+    let started = status.started_at.as_ref().map_or(now, |time| time.0);
+    let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
+    remaining(now, started.checked_add(limit).unwrap_or(Timestamp::MAX))
+}
+
+/// How much of `startTimeout` is left to a sync that was admitted. With nothing left no worker is created any more, so this
+/// is also how long a permit can be held without one (see [`crate::gate::still_held`]).
+#[must_use]
+pub fn start_left(status: &VMDiskSyncStatus, policy: &Policy, now: Timestamp) -> Option<Duration> {
+    left(status, policy.start_timeout, now)
 }
 
 fn remaining(now: Timestamp, deadline: Timestamp) -> Option<Duration> {
     Duration::try_from(deadline.duration_since(now)).ok().filter(|wait| !wait.is_zero())
 }
 
-fn not_started(situation: &Situation<'_>, waiting_for: Option<&String>) -> Failure {
-    match situation.prime {
-        Prime::Bound => Failure::not_started(
-            "WorkerNotStarted",
-            format!(
-                "the worker did not start within startTimeout ({})",
-                waiting_for.map_or("it could not be created", String::as_str)
-            ),
-        ),
-        _ => Failure::not_started(
-            "VolumeNotProvisioned",
-            match waiting_for {
-                Some(waiting_for) => format!(
-                    "no volume was provisioned within startTimeout; see the events of the prime and of its StorageClass's \
-                     driver (the worker is waiting: {waiting_for})"
-                ),
-                None => "no volume was provisioned within startTimeout; see the events of the claim, of the prime and of its \
-                         StorageClass's driver"
-                    .to_owned(),
-            },
-        ),
-    }
-}
-
 fn last_notice(situation: &Situation<'_>) -> Option<Notice> {
     let failure = situation.status.last_failure.as_ref()?;
     Some(failure::notice(failure, transition::is_exhausted(situation.status)))
-}
-
-fn waiting(situation: &Situation<'_>) -> Notice {
-    Notice {
-        warning: false,
-        reason: "Queued",
-        message: format!(
-            "Waiting for its turn: {} syncs may run at once (concurrency in sync-operator-policy); see kubectl get \
-             vmdisksync -A for the queue",
-            situation.policy.concurrency
-        ),
-    }
 }
 
 #[cfg(test)]

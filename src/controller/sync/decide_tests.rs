@@ -1,9 +1,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use populator_crd::v1alpha1::{FailureClass, Route, RouteKind};
-use vmdisk_wire::{ExitClass, Outcome, Report};
+use populator_crd::v1alpha1::{FailureClass, LastFailure, Route, RouteKind, TargetFacts};
+use vmdisk_wire::{ExitClass, Report};
 
 use super::*;
-use crate::worker::Ended;
+use crate::worker::{Ended, Outcome};
 
 const GENERATION: i64 = 7;
 
@@ -12,14 +12,22 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn admission() -> Admission<'static> {
-    Admission { claim_uid: "u", generation: GENERATION, route: Route { kind: RouteKind::Fetch, reason: None } }
+    static TARGET: TargetFacts =
+        TargetFacts { storage_class: None, volume_mode: String::new(), requested_bytes: 0 };
+    let route = Route { kind: RouteKind::Fetch, reason: None };
+    Admission { claim_uid: "u", generation: GENERATION, route, target: &TARGET }
 }
 
 /// One situation, to be varied; it owns what a [`Situation`] borrows.
 struct Case {
     status: VMDiskSyncStatus,
     generation: i64,
+    unwritten: bool,
+    verdict: Verdict,
+    asks: bool,
     worker: Worker,
+    inspects: bool,
+    may_inspect: bool,
     prime: Prime,
     worker_binds: bool,
     refused: Option<&'static str>,
@@ -33,7 +41,12 @@ impl Case {
         Self {
             status,
             generation: GENERATION,
+            unwritten: false,
+            verdict: Verdict::Go,
+            asks: true,
             worker: Worker::Absent,
+            inspects: false,
+            may_inspect: true,
             prime: Prime::Absent,
             worker_binds: false,
             refused: None,
@@ -46,6 +59,12 @@ impl Case {
     fn next(&self) -> Step {
         next(&Situation {
             status: &self.status,
+            unwritten: self.unwritten,
+            verdict: &self.verdict,
+            asks_for_all: self.asks,
+            created: Some(at(0)),
+            inspects: self.inspects,
+            may_inspect: self.may_inspect,
             admission: Admission { generation: self.generation, ..admission() },
             worker: &self.worker,
             prime: self.prime,
@@ -104,6 +123,7 @@ fn ended(class: ExitClass) -> Worker {
         outcome: Outcome::Exited(class),
         report: Some(Report { class, reason: format!("{class:?}"), message: "m".into(), ..Report::default() }),
         timed_out: false,
+        at_rest: true,
         detail: String::new(),
         node: Some("node-1".into()),
     }))
@@ -114,18 +134,22 @@ fn starting() -> Worker {
 }
 
 #[test]
-fn a_new_sync_asks_for_its_turn_and_waits_for_it() {
-    let mut case = Case::new(VMDiskSyncStatus::default());
-    assert_eq!(case.next(), Step::AskGate(None));
-    case.permit = Permit::Waiting(at(3));
-    let (phase, _, status) = case.written();
-    assert_eq!((phase, status.enqueued_at.map(|time| time.0)), (SyncPhase::Queued, Some(at(3))));
-
-    let mut case = Case::new(queued());
-    assert_eq!(case.next(), Step::AskGate(Some(at(1))), "with the place that its record says");
-    case.permit = Permit::Waiting(at(1));
+fn a_new_sync_asks_for_its_turn_and_waits_for_it_without_a_word() {
+    let mut case = Case::new(VMDiskSyncStatus { phase: Some(SyncPhase::Queued), ..VMDiskSyncStatus::default() });
+    assert_eq!(case.next(), Step::AskGate(Some(at(0))), "its place is that of its creation");
+    case.permit = Permit::Waiting(at(0));
+    assert_eq!(case.next(), Step::Answer(Answer::Hold(None, Some(Duration::from_secs(590)))), "nothing is written");
+    case.now = 600;
     let Step::Answer(Answer::Hold(Some(notice), None)) = case.next() else { panic!("{:?}", case.next()) };
-    assert_eq!((notice.reason, notice.warning), ("Queued", false));
+    assert_eq!((notice.reason, notice.warning), ("Queued", false), "after a while its claim is told");
+
+    let case = Case::new(queued());
+    assert_eq!(case.next(), Step::AskGate(Some(at(1))), "with the place that its record says");
+    let aside = transition::set_aside(&syncing(), false, at(5));
+    let mut case = Case::new(aside);
+    assert_eq!(case.next(), Step::AskGate(None), "what was set aside joins at the tail");
+    case.permit = Permit::Waiting(at(9));
+    assert_eq!(case.written().2.enqueued_at.map(|time| time.0), Some(at(9)));
 }
 
 #[test]
@@ -168,17 +192,18 @@ fn an_admitted_sync_gets_its_prime_and_then_its_worker() {
 fn a_worker_that_may_have_run_unseen_is_counted() {
     let used = |prime| Case { permit: Permit::Used, prime, ..Case::new(syncing()) };
     assert_eq!(used(Prime::Pending).next(), Step::Vouch, "without a volume none can have run");
-    let (phase, _, status) = used(Prime::Absent).written();
-    assert_eq!((phase, status.attempt, status.interruptions), (SyncPhase::Syncing, 2, 1));
-    let (phase, failure, status) = used(Prime::Bound).written();
-    assert_eq!((phase, failure.as_str()), (SyncPhase::BackingOff, "WorkerGone"));
-    assert_eq!(status.prime, None, "what it wrote is not to be trusted");
+    for prime in [Prime::Absent, Prime::Bound] {
+        let (phase, failure, status) = used(prime).written();
+        assert_eq!((phase, failure.as_str()), (SyncPhase::BackingOff, "WorkerGone"), "{prime:?}");
+        assert_eq!((status.interruptions, status.disruptions), (1, 1), "counted before anything is made again");
+        assert_eq!((status.prime, status.prime_uid), (None, None), "what it wrote is not to be trusted");
+    }
 }
 
 #[test]
 fn what_the_worker_does_decides_while_it_syncs() {
     let with = |worker| Case { worker, prime: Prime::Bound, ..Case::new(syncing()) };
-    assert_eq!(with(Worker::Running).next(), Step::Answer(Answer::Running(None)));
+    assert!(matches!(with(Worker::Running).next(), Step::Answer(Answer::Running(Some(_)))));
     assert!(matches!(with(Worker::Stopping).next(), Step::Answer(Answer::Running(Some(_)))));
     assert_eq!(with(ended(ExitClass::Done)).next(), Step::Answer(Answer::Filled));
     for (class, phase) in [
@@ -205,13 +230,15 @@ fn nothing_sits_on_a_permit_beyond_the_start_timeout() {
         (starting(), Prime::Pending, None, "VolumeNotProvisioned"),
         (Worker::Absent, Prime::Absent, None, "VolumeNotProvisioned"),
         (Worker::Absent, Prime::Pending, None, "VolumeNotProvisioned"),
+        (Worker::Absent, Prime::Bound, None, "WorkerNotStarted"),
     ] {
         let mut case = Case { worker, prime, refused, permit: Permit::Fresh, now: 301, ..Case::new(syncing()) };
-        assert!(matches!(case.next(), Step::Answer(Answer::Running(Some(_)) | Answer::NeedPrime)), "{reason}");
+        let waits = matches!(case.next(), Step::Answer(Answer::Running(Some(_)) | Answer::NeedPrime) | Step::CreateWorker);
+        assert!(waits, "{reason}");
         case.now = 302;
         let (phase, failure, status) = case.written();
         assert_eq!((phase, failure.as_str()), (SyncPhase::BackingOff, reason));
-        assert_eq!((status.interruptions, status.prime), (1, None), "it cost nothing, so it does not count");
+        assert_eq!((status.interruptions, status.disruptions), (1, 0), "it cost nothing, so it does not count");
     }
     let refused = Case { refused: Some("exceeded quota"), permit: Permit::Fresh, ..Case::new(syncing()) };
     let (phase, failure, status) = refused.written();
@@ -281,7 +308,7 @@ fn another_spec_starts_anew_wherever_no_worker_runs() {
     let (phase, ..) = Case { generation: 8, ..Case::new(syncing()) }.written();
     assert_eq!(phase, SyncPhase::Queued, "admitted, but its worker would get the new spec");
     let running = Case { generation: 8, worker: Worker::Running, prime: Prime::Bound, ..Case::new(syncing()) };
-    assert_eq!(running.next(), Step::Answer(Answer::Running(None)), "it finishes with what it started with");
+    assert!(matches!(running.next(), Step::Answer(Answer::Running(_))), "it finishes with what it started with");
     let done = Case { generation: 8, worker: ended(ExitClass::Done), prime: Prime::Bound, ..Case::new(syncing()) };
     assert_eq!(done.next(), Step::Answer(Answer::Filled));
 }
@@ -300,29 +327,161 @@ fn a_cancelled_sync_whose_claim_lives_starts_anew() {
     assert_eq!(Case::new(status).written().0, SyncPhase::Queued);
 }
 
+fn wind_up_by(status: &VMDiskSyncStatus, cause: Cause, worker: &Worker, moved: bool) -> Option<VMDiskSyncStatus> {
+    let notice = Notice { warning: true, reason: "VolumeInUse", message: "a pod had it".into() };
+    let policy = Policy::default();
+    let ending =
+        Ending { cause, notice: Some(&notice), moved, worker, policy: &policy, now: at(20), jitter: 0.5 };
+    wind_up(status, &ending)
+}
+
 #[test]
 fn winding_up_records_the_end_once() {
-    use Cause::{Bound, Discarded, Elsewhere, Gone, Refused, Unplaced};
+    use Cause::{Bound, Discarded, Elsewhere, Gone, Lost, Mismatch, Refused, Unplaced};
     let succeeded = transition::succeeded(&syncing(), None, at(9));
-    for (status, cause, expected) in [
-        (syncing(), Bound, Some(SyncPhase::Succeeded)),
-        (succeeded.clone(), Bound, None),
-        (succeeded.clone(), Gone, None),
-        (succeeded.clone(), Elsewhere, None),
-        (VMDiskSyncStatus::default(), Gone, Some(SyncPhase::Cancelled)),
-        (queued(), Gone, Some(SyncPhase::Cancelled)),
-        (syncing(), Gone, Some(SyncPhase::Cancelled)),
-        (backing_off(false), Elsewhere, Some(SyncPhase::Cancelled)),
-        (failed_for_good(), Gone, None),
-        (syncing(), Unplaced, Some(SyncPhase::Queued)),
-        (syncing(), Refused, Some(SyncPhase::Queued)),
-        (queued(), Unplaced, None),
-        (backing_off(false), Refused, None),
-        (syncing(), Discarded, None),
+    for (status, cause, moved, expected) in [
+        (syncing(), Bound, false, Some(SyncPhase::Succeeded)),
+        (succeeded.clone(), Bound, false, None),
+        (succeeded.clone(), Gone, false, None),
+        (succeeded.clone(), Elsewhere, false, None),
+        (VMDiskSyncStatus::default(), Gone, false, Some(SyncPhase::Cancelled)),
+        (queued(), Gone, false, Some(SyncPhase::Cancelled)),
+        (syncing(), Gone, false, Some(SyncPhase::Cancelled)),
+        (failed_for_good(), Gone, false, Some(SyncPhase::Cancelled)),
+        (backing_off(false), Elsewhere, false, Some(SyncPhase::Cancelled)),
+        (syncing(), Unplaced, false, Some(SyncPhase::Queued)),
+        (syncing(), Refused, false, Some(SyncPhase::Queued)),
+        (queued(), Unplaced, false, None),
+        (backing_off(false), Refused, false, None),
+        (syncing(), Discarded, false, None),
+        (syncing(), Lost, false, Some(SyncPhase::BackingOff)),
+        (queued(), Lost, false, None),
+        (backing_off(true), Lost, false, None),
+        (syncing(), Mismatch, false, Some(SyncPhase::Failed)),
+        (queued(), Mismatch, false, Some(SyncPhase::Failed)),
+        (failed_for_good(), Mismatch, false, None),
+        (syncing(), Refused, true, Some(SyncPhase::Cancelled)),
+        (queued(), Lost, true, Some(SyncPhase::Cancelled)),
+        (succeeded.clone(), Refused, true, None),
     ] {
-        let written = wind_up(&status, cause, &Worker::Absent, at(20)).and_then(|next| next.phase);
-        assert_eq!(written, expected, "{:?} {cause:?}", status.phase);
+        let written = wind_up_by(&status, cause, &Worker::Absent, moved).and_then(|next| next.phase);
+        assert_eq!(written, expected, "{:?} {cause:?} {moved}", status.phase);
     }
-    let done = wind_up(&syncing(), Bound, &ended(ExitClass::Done), at(20)).unwrap();
+    let done = wind_up_by(&syncing(), Bound, &ended(ExitClass::Done), false).unwrap();
     assert_eq!(done.finished_at, Some(Time(at(20))));
+}
+
+#[test]
+fn what_is_lost_is_counted_and_says_why() {
+    let lost = wind_up_by(&syncing(), Cause::Lost, &Worker::Running, false).unwrap();
+    let failure = lost.last_failure.unwrap();
+    assert_eq!((failure.class, failure.reason.as_str()), (FailureClass::Interrupted, "VolumeInUse"));
+    assert_eq!((lost.interruptions, lost.disruptions, lost.prime_uid), (1, 1, None));
+    let mismatch = wind_up_by(&syncing(), Cause::Mismatch, &Worker::Absent, false).unwrap();
+    let failure = mismatch.last_failure.unwrap();
+    assert_eq!((failure.class, failure.reason.as_str()), (FailureClass::Final, "VolumeMismatch"));
+    for (worker, disruptions) in [(Worker::Absent, 0), (starting(), 0), (Worker::Running, 1)] {
+        let aside = wind_up_by(&syncing(), Cause::Unplaced, &worker, false).unwrap();
+        assert_eq!(aside.disruptions, disruptions, "{worker:?}");
+    }
+}
+
+#[test]
+fn what_was_made_is_written_down_before_long() {
+    for (worker, prime) in [(Worker::Running, Prime::Bound), (starting(), Prime::Bound), (Worker::Absent, Prime::Pending)] {
+        let mut case = Case { worker, prime, unwritten: true, permit: Permit::Fresh, now: 3, ..Case::new(syncing()) };
+        assert_eq!(case.next(), Step::Answer(Answer::Running(Some(Duration::from_secs(1)))), "most are over by then");
+        case.now = 4;
+        assert_eq!(case.next(), Step::Write(Box::new(case.status.clone())));
+        case.unwritten = false;
+        assert!(matches!(case.next(), Step::Answer(Answer::Running(Some(_)))));
+    }
+}
+
+#[test]
+fn a_worker_that_its_node_does_not_stop_is_stopped() {
+    let mut case = Case { worker: Worker::Running, prime: Prime::Bound, now: 2 + 43_200 + 300 + 59, ..Case::new(syncing()) };
+    assert!(matches!(case.next(), Step::Answer(Answer::Running(Some(_)))));
+    case.now += 1;
+    let (phase, failure, status) = case.written();
+    assert_eq!((phase, failure.as_str(), status.interruptions), (SyncPhase::BackingOff, "AttemptTimeout", 0));
+}
+
+#[test]
+fn a_pod_that_others_keep_running_goes_before_the_hand_over() {
+    let Worker::Ended(done) = ended(ExitClass::Done) else { panic!() };
+    let held = Worker::Ended(Box::new(Ended { at_rest: false, ..*done }));
+    let mut case = Case { worker: held, prime: Prime::Bound, ..Case::new(syncing()) };
+    let (phase, _, status) = case.written();
+    assert_eq!((phase, status.filled_at.clone()), (SyncPhase::Syncing, Some(Time(at(10)))));
+    case.status = status;
+    assert_eq!(case.next(), Step::DeleteWorker, "once its word is written down");
+    case.worker = Worker::Stopping;
+    assert!(matches!(case.next(), Step::Answer(Answer::Running(Some(_)))));
+    case.worker = Worker::Absent;
+    assert_eq!(case.next(), Step::Answer(Answer::Filled));
+    case.prime = Prime::Absent;
+    assert_ne!(case.next(), Step::Answer(Answer::Filled), "not without its volume");
+}
+
+fn found(class: FailureClass) -> LastFailure {
+    let time = Time(at(1));
+    LastFailure { class, reason: "Found".into(), message: "m".into(), time, found_by: Some("other".into()) }
+}
+
+#[test]
+fn what_another_sync_finds_out_spares_an_attempt() {
+    let with = |status, verdict| Case { verdict, ..Case::new(status) };
+    for status in [VMDiskSyncStatus::default(), queued()] {
+        let (phase, failure, status) = with(status, Verdict::Fail(found(FailureClass::Final))).written();
+        assert_eq!((phase, failure.as_str(), status.attempt), (SyncPhase::Failed, "Found", 0));
+        assert_eq!(status.image_generation, Some(GENERATION));
+        let mut copied = with(status, Verdict::Fail(found(FailureClass::Final)));
+        assert!(matches!(copied.next(), Step::Answer(Answer::Failed(_))));
+        copied.verdict = Verdict::Go;
+        assert_eq!(copied.written().0, SyncPhase::Queued, "what was found is taken back");
+    }
+    let waits = || Verdict::Wait { on: "other".into(), failure: Some(found(FailureClass::SourceMissing)), until: None };
+    let (phase, _, status) = with(queued(), waits()).written();
+    assert_eq!((phase, status.enqueued_at.clone().map(|time| time.0)), (SyncPhase::Queued, Some(at(1))), "it keeps its place");
+    assert!(transition::waits_for_others(Some(&status)));
+    let Step::Answer(Answer::Hold(Some(notice), None)) = with(status, waits()).next() else { panic!() };
+    assert_eq!(notice.reason, "SourceMissing");
+    let fresh = Case { permit: Permit::Fresh, ..with(queued(), waits()) };
+    assert_eq!(fresh.written().0, SyncPhase::Queued, "also when its turn has come");
+}
+
+fn missing() -> VMDiskSyncStatus {
+    let failure = Failure {
+        class: FailureClass::SourceMissing,
+        counts: false,
+        ..Failure::not_started("NotFound", "it is not there".into())
+    };
+    transition::failed(&syncing(), &failure, None, &Policy::default(), at(5), 0.5)
+}
+
+#[test]
+fn a_source_that_is_missing_is_asked_again_without_a_volume() {
+    let mut due = Case { now: 305, ..Case::new(missing()) };
+    assert_eq!(due.next(), Step::CreateInspector);
+    due.may_inspect = false;
+    assert!(matches!(due.next(), Step::Answer(Answer::Hold(Some(_), Some(_)))));
+    due.asks = false;
+    assert!(matches!(due.next(), Step::Answer(Answer::Hold(Some(_), None))), "another sync asks for all");
+
+    let inspecting = |worker| Case { worker, inspects: true, now: 310, ..Case::new(missing()) };
+    assert!(matches!(inspecting(Worker::Running).next(), Step::Answer(Answer::Hold(Some(_), Some(_)))));
+    let (phase, _, status) = inspecting(ended(ExitClass::Done)).written();
+    assert_eq!((phase, status.last_failure, status.attempt), (SyncPhase::Queued, None, 1));
+    let (phase, failure, status) = inspecting(ended(ExitClass::SourceMissing)).written();
+    assert_eq!((phase, failure.as_str()), (SyncPhase::BackingOff, "SourceMissing"));
+    assert_eq!((status.attempt, status.interruptions, status.pod_uid), (1, 1, None), "a question is no attempt");
+    assert_eq!(inspecting(ended(ExitClass::Malformed)).written().0, SyncPhase::Failed);
+    assert_eq!(inspecting(Worker::Lost).next(), Step::DeleteWorker);
+    let Worker::Ended(killed) = ended(ExitClass::Transient) else { panic!() };
+    let killed = Worker::Ended(Box::new(Ended { outcome: Outcome::Killed, report: None, ..*killed }));
+    let (phase, _, status) = inspecting(killed).written();
+    let class = status.last_failure.map(|failure| failure.class);
+    assert_eq!((phase, class), (SyncPhase::BackingOff, Some(FailureClass::SourceMissing)), "the finding stands");
+    assert_eq!(Case { now: 700, ..inspecting(starting()) }.next(), Step::DeleteWorker, "it never started");
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use populator_crd::v1alpha1::{FailureClass, LastFailure};
-use vmdisk_wire::{ExitClass, Outcome, UNFINISHED};
+use vmdisk_wire::{ExitClass, UNFINISHED};
 use volume_populator::Notice;
 
-use crate::worker::Ended;
+use crate::worker::{Ended, Outcome};
 
 /// How an attempt failed, as far as the next step goes by it.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +39,20 @@ impl Failure {
         }
     }
 
+    /// The worker runs longer than the policy allows, and its kubelet has not ended it.
+    #[must_use]
+    pub fn timed_out() -> Self {
+        let message = "the worker did not end within attemptTimeout, and its node did not stop it; it is deleted. Raise \
+                       attemptTimeout in sync-operator-policy if the image needs longer";
+        Self { counts: true, ..Self::not_started("AttemptTimeout", message.to_owned()) }
+    }
+
+    /// What was provisioned can never be used.
+    #[must_use]
+    pub fn mismatch(message: String) -> Self {
+        Self { class: FailureClass::Final, ..Self::not_started("VolumeMismatch", message) }
+    }
+
     /// The worker was taken away.
     #[must_use]
     pub fn interrupted(reason: &str, message: String) -> Self {
@@ -50,18 +64,24 @@ impl Failure {
     pub fn of(ended: &Ended) -> Option<Self> {
         let class = match ended.outcome {
             Outcome::Exited(ExitClass::Done) => return None,
-            Outcome::Exited(ExitClass::Transient | ExitClass::TargetIo) => FailureClass::Transient,
+            Outcome::Exited(ExitClass::Transient | ExitClass::TargetIo)
+            | Outcome::Killed
+            | Outcome::NotStarted
+            | Outcome::Unexplained => FailureClass::Transient,
             Outcome::Exited(ExitClass::SourceMissing) => FailureClass::SourceMissing,
             Outcome::Exited(ExitClass::Denied) => FailureClass::Denied,
             Outcome::Exited(
                 ExitClass::DoesNotFit | ExitClass::VerificationFailed | ExitClass::Malformed | ExitClass::BadJob,
-            )
-            | Outcome::Unexplained => FailureClass::Final,
+            ) => FailureClass::Final,
             Outcome::Interrupted => FailureClass::Interrupted,
         };
         let report = ended.report.as_ref();
         let (reason, message) = match (report, ended.outcome) {
-            _ if ended.timed_out => (
+            (_, Outcome::NotStarted) => (
+                "WorkerNotStarted".to_owned(),
+                format!("the worker never ran ({}); see the events of its node and of its pod", ended.detail),
+            ),
+            _ if ended.timed_out && ended.outcome == Outcome::Exited(ExitClass::Transient) => (
                 "AttemptTimeout".to_owned(),
                 "the worker did not end within attemptTimeout and was stopped; raise attemptTimeout in \
                  sync-operator-policy if the image needs longer"
@@ -73,11 +93,11 @@ impl Failure {
             (_, Outcome::Interrupted) => {
                 ("Interrupted".to_owned(), format!("the worker was stopped ({})", ended.detail))
             }
-            (_, Outcome::Exited(ExitClass::Transient)) => (
+            (_, Outcome::Killed | Outcome::Exited(ExitClass::Transient)) => (
                 "WorkerKilled".to_owned(),
                 format!(
-                    "the worker was killed ({}); if its memory is too small, raise workerResources in \
-                     sync-operator-policy",
+                    "the worker was killed ({}); if its memory or scratch is too small, raise workerResources or \
+                     scratchSize in sync-operator-policy",
                     ended.detail
                 ),
             ),
@@ -96,7 +116,8 @@ impl Failure {
             class,
             reason,
             message,
-            counts: class == FailureClass::Transient,
+            // What never ran cost nothing.
+            counts: class == FailureClass::Transient && ended.outcome != Outcome::NotStarted,
             keep_prime: resumable && retriable && ended.outcome != Outcome::Exited(ExitClass::TargetIo),
             retry_after: report.and_then(|report| report.retry_after_seconds).map(Duration::from_secs),
         })
@@ -111,7 +132,10 @@ pub fn notice(failure: &LastFailure, exhausted: bool) -> Notice {
             " No retries are left: delete the VMDiskSync to start again, or change the image."
         }
         (FailureClass::Transient, false) => " It will be retried.",
-        (FailureClass::Interrupted, _) => " It starts again by itself.",
+        (FailureClass::Interrupted, true) => {
+            " It was cut short too often (disruptionLimit): delete the VMDiskSync to start again."
+        }
+        (FailureClass::Interrupted, false) => " It starts again by itself.",
         (FailureClass::SourceMissing, _) => " It heals itself as soon as the source is there.",
         (FailureClass::Denied, _) => {
             " It is asked again at deniedRetryInterval; delete the VMDiskSync to go on at once."
@@ -120,10 +144,15 @@ pub fn notice(failure: &LastFailure, exhausted: bool) -> Notice {
             " Change the image, or make a claim that fits; delete the VMDiskSync to try again as it is."
         }
     };
+    let whose = match &failure.found_by {
+        Some(sync) => format!(" Found by VMDiskSync {sync}, for all claims of this image; delete that one to try again."),
+        None => String::new(),
+    };
+    let next = if failure.found_by.is_some() && failure.class == FailureClass::Final { "" } else { next };
     Notice {
         warning: true,
         reason: event_reason(failure, exhausted),
-        message: format!("{}: {}{next}", failure.reason, sentence(&failure.message)),
+        message: format!("{}: {}{next}{whose}", failure.reason, sentence(&failure.message)),
     }
 }
 
@@ -136,10 +165,12 @@ fn event_reason(failure: &LastFailure, exhausted: bool) -> &'static str {
         (FailureClass::Transient, "VolumeNotProvisioned") => "VolumeNotProvisioned",
         (FailureClass::Transient, "VolumeRefused") => "VolumeRefused",
         (FailureClass::Transient, _) => "SyncRetrying",
+        (FailureClass::Interrupted, _) if exhausted => "DisruptionLimitReached",
         (FailureClass::Interrupted, _) => "SyncInterrupted",
         (FailureClass::SourceMissing, _) => "SourceMissing",
         (FailureClass::Denied, "SecretMissing") => "SecretMissing",
         (FailureClass::Denied, _) => "SourceDenied",
+        (FailureClass::Final, "VolumeMismatch") => "VolumeMismatch",
         (FailureClass::Final, reason) => match Concern::of(reason) {
             Concern::Room => "DoesNotFit",
             Concern::Bytes => "VerificationFailed",
@@ -169,7 +200,9 @@ impl Concern {
         match reason {
             "DoesNotFit" => Self::Room,
             "DigestMismatch" | "SizeMismatch" | "DiskMissing" => Self::Bytes,
-            "BadJob" | "InvalidUrl" | "InvalidSecret" | "ScratchTooSmall" | "WorkerFailed" => Self::Other,
+            "BadJob" | "InvalidUrl" | "InvalidSecret" | "ScratchTooSmall" | "WorkerFailed" | "VolumeMismatch" => {
+                Self::Other
+            }
             // The inspector has a word for everything that can be wrong with an image, and more with each format.
             _ => Self::Image,
         }

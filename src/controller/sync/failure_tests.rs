@@ -4,7 +4,7 @@ use vmdisk_wire::Report;
 use super::*;
 
 fn ended(outcome: Outcome, report: Option<Report>) -> Ended {
-    Ended { outcome, report, timed_out: false, detail: "Error, exit code 1".into(), node: None }
+    Ended { outcome, report, timed_out: false, at_rest: true, detail: "Error, exit code 1".into(), node: None }
 }
 
 fn report(class: ExitClass, reason: &str) -> Report {
@@ -24,7 +24,9 @@ fn every_outcome_has_its_class() {
         (Outcome::Exited(E::Malformed), FailureClass::Final, false),
         (Outcome::Exited(E::BadJob), FailureClass::Final, false),
         (Outcome::Interrupted, FailureClass::Interrupted, false),
-        (Outcome::Unexplained, FailureClass::Final, false),
+        (Outcome::NotStarted, FailureClass::Transient, false),
+        (Outcome::Killed, FailureClass::Transient, true),
+        (Outcome::Unexplained, FailureClass::Transient, true),
     ] {
         let failure = Failure::of(&ended(outcome, None)).unwrap();
         assert_eq!((failure.class, failure.counts), (class, counts), "{outcome:?}");
@@ -69,10 +71,10 @@ fn a_prime_is_kept_only_where_another_attempt_can_use_it() {
 fn a_killed_worker_has_said_whether_another_can_go_on() {
     let so_far = |resumable| Report { resumable, ..report(ExitClass::Transient, UNFINISHED) };
     for (outcome, resumable, reason, kept) in [
-        (Outcome::Exited(ExitClass::Transient), true, "WorkerKilled", true),
-        (Outcome::Exited(ExitClass::Transient), false, "WorkerKilled", false),
+        (Outcome::Killed, true, "WorkerKilled", true),
+        (Outcome::Killed, false, "WorkerKilled", false),
         (Outcome::Interrupted, true, "Interrupted", true),
-        (Outcome::Unexplained, true, "WorkerFailed", false),
+        (Outcome::Unexplained, true, "WorkerFailed", true),
     ] {
         let failure = Failure::of(&ended(outcome, Some(so_far(resumable)))).unwrap();
         assert_eq!((failure.reason.as_str(), failure.keep_prime), (reason, kept), "{outcome:?}");
@@ -83,7 +85,8 @@ fn a_killed_worker_has_said_whether_another_can_go_on() {
 #[test]
 fn an_end_without_a_word_says_where_to_look() {
     for (outcome, reason, hint) in [
-        (Outcome::Exited(ExitClass::Transient), "WorkerKilled", "workerResources"),
+        (Outcome::Killed, "WorkerKilled", "workerResources"),
+        (Outcome::NotStarted, "WorkerNotStarted", "never ran"),
         (Outcome::Unexplained, "WorkerFailed", "keepFailedWorkers"),
         (Outcome::Interrupted, "Interrupted", "was stopped"),
     ] {
@@ -108,6 +111,8 @@ fn the_user_hears_the_cause_and_what_to_do() {
         (C::Transient, "VolumeNotProvisioned", false, "VolumeNotProvisioned", "will be retried"),
         (C::Transient, "VolumeRefused", false, "VolumeRefused", "will be retried"),
         (C::Interrupted, "Interrupted", false, "SyncInterrupted", "starts again"),
+        (C::Interrupted, "Interrupted", true, "DisruptionLimitReached", "delete the VMDiskSync"),
+        (C::Final, "VolumeMismatch", false, "VolumeMismatch", "make a claim that fits"),
         (C::SourceMissing, "NotFound", false, "SourceMissing", "heals itself"),
         (C::Denied, "Unauthorized", false, "SourceDenied", "delete the VMDiskSync"),
         (C::Denied, "SecretMissing", false, "SecretMissing", "delete the VMDiskSync"),
@@ -125,6 +130,7 @@ fn the_user_hears_the_cause_and_what_to_do() {
             reason: reason.into(),
             message: "what was found".into(),
             time: Time(jiff::Timestamp::UNIX_EPOCH),
+            found_by: None,
         };
         let notice = notice(&last, exhausted);
         assert!(notice.warning);
@@ -132,4 +138,13 @@ fn the_user_hears_the_cause_and_what_to_do() {
         assert!(notice.message.starts_with(&format!("{reason}: what was found. ")), "{}", notice.message);
         assert!(notice.message.contains(advice), "{}", notice.message);
     }
+}
+
+#[test]
+fn what_another_sync_found_says_which_one() {
+    let time = Time(jiff::Timestamp::UNIX_EPOCH);
+    let found_by = Some("other-1234".to_owned());
+    let last = LastFailure { class: FailureClass::Final, reason: "R".into(), message: "m".into(), time, found_by };
+    let notice = notice(&last, false);
+    assert!(notice.message.contains("VMDiskSync other-1234") && notice.message.contains("delete that one"), "{}", notice.message);
 }

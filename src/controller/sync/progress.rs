@@ -7,18 +7,17 @@ use std::{
     time::Duration,
 };
 
-use futures::{AsyncBufReadExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, ResourceExt, api::LogParams};
-use populator_crd::v1alpha1::{Progress, Stage, SyncPhase, VMDiskSyncStatus};
+use populator_crd::v1alpha1::{Progress, Stage, SyncPhase, VMDiskSync, VMDiskSyncStatus};
 use tokio::time::{Instant, sleep, timeout};
 use vmdisk_wire as wire;
 
-use super::records::Records;
+use super::{lines::Lines, records::Records};
 use crate::{
-    worker::{Worker, node_of},
-    world::{World, claim_of_pod, owner_of},
+    worker::{CONTAINER, Worker, node_of},
+    world::{World, phase},
 };
 
 /// How often a record is written at most.
@@ -46,15 +45,18 @@ impl Progresses {
         Self { client, world, records, followed: Arc::default() }
     }
 
-    /// A worker changed: if it runs, its log is followed from now on, and its node is noted with the first progress.
-    pub fn observe(&self, pod: &Arc<Pod>) {
+    /// The worker of a sync changed: if it runs, its log is followed from now on, and its node is noted with the first
+    /// progress.
+    pub fn observe(&self, pod: &Arc<Pod>, sync: &VMDiskSync) {
         let Some(uid) = pod.uid() else { return };
-        if Worker::observe(Some(pod), Timestamp::now()) != Worker::Running || !self.follow(&uid) {
+        let runs = Worker::observe(Some(pod), Timestamp::now()) == Worker::Running;
+        if !runs || phase(sync) != Some(SyncPhase::Syncing) || !self.follow(&uid) {
             return;
         }
         let (this, pod) = (self.clone(), Arc::clone(pod));
+        let of = Followed { claim_uid: sync.spec.claim.uid.clone(), sync_uid: sync.uid().unwrap_or_default() };
         tokio::spawn(async move {
-            this.run(&pod).await;
+            this.run(&pod, &of).await;
             this.followed.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
         });
     }
@@ -63,27 +65,28 @@ impl Progresses {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner).insert(pod_uid.to_owned())
     }
 
-    async fn run(&self, pod: &Pod) {
+    async fn run(&self, pod: &Pod, of: &Followed) {
         // Most small syncs end within the first interval, and then nobody need open their log at all.
         sleep(INTERVAL).await;
         let mut meter = Meter::new(Instant::now());
-        while self.is_running(pod) {
-            if let Err(error) = self.read(pod, &mut meter).await {
+        while self.is_running(pod, of) {
+            if let Err(error) = self.read(pod, of, &mut meter).await {
                 tracing::debug!(%error, pod = pod.name_any(), "the log of a worker broke off");
             }
             sleep(RECONNECT).await;
         }
     }
 
-    async fn read(&self, pod: &Pod, meter: &mut Meter) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn read(&self, pod: &Pod, of: &Followed, meter: &mut Meter) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
-        let params = LogParams { follow: true, tail_lines: Some(1), ..LogParams::default() };
-        let mut lines = api.log_stream(&pod.name_any(), &params).await?.lines();
+        let container = Some(CONTAINER.to_owned());
+        let params = LogParams { container, follow: true, tail_lines: Some(1), ..LogParams::default() };
+        let mut log = Lines::new(api.log_stream(&pod.name_any(), &params).await?);
         // A node that is lost ends no stream; whether its pod still runs is asked again after a silence.
-        while let Some(line) = timeout(SILENCE, lines.try_next()).await?? {
+        while let Some(line) = timeout(SILENCE, log.next()).await?? {
             let Some(said) = wire::Progress::parse(&line) else { continue };
             if let Some(progress) = meter.take(said, Instant::now())
-                && !self.write(pod, progress).await
+                && !self.write(pod, of, progress).await
             {
                 return Ok(());
             }
@@ -92,37 +95,39 @@ impl Progresses {
     }
 
     /// Writes the progress; false if the sync is not at it any more.
-    async fn write(&self, pod: &Pod, progress: Progress) -> bool {
-        let (Some(claim), Some(sync_uid)) = (claim_of_pod(pod), owner_of(pod)) else {
-            return false;
-        };
-        let syncs = self.records.of_claim(&claim.uid);
-        let Some(sync) = syncs.into_iter().find(|sync| sync.metadata.uid.as_deref() == Some(sync_uid)) else {
+    async fn write(&self, pod: &Pod, of: &Followed, progress: Progress) -> bool {
+        let syncs = self.records.of_claim(&of.claim_uid);
+        let Some(sync) = syncs.into_iter().find(|sync| sync.metadata.uid.as_ref() == Some(&of.sync_uid)) else {
             return false;
         };
         let Some(status) = sync.status.as_ref().filter(|status| status.phase == Some(SyncPhase::Syncing)) else {
             return false;
         };
-        let next = VMDiskSyncStatus { progress: Some(progress), node: self.node_of(pod), ..status.clone() };
+        let next = VMDiskSyncStatus { progress: Some(progress), node: self.node_of(pod, of), ..status.clone() };
         if let Err(error) = self.records.write(&sync, &next).await {
             tracing::debug!(%error, "failed to write progress; the next line tells more");
         }
         true
     }
 
-    fn current(&self, pod: &Pod) -> Option<Arc<Pod>> {
-        let claim = claim_of_pod(pod)?;
-        self.world.pods.of_claim(&claim.uid).into_iter().find(|other| other.uid() == pod.uid())
+    fn current(&self, pod: &Pod, of: &Followed) -> Option<Arc<Pod>> {
+        self.world.worker_of(&of.claim_uid, &of.sync_uid).filter(|other| other.uid() == pod.uid())
     }
 
-    fn is_running(&self, pod: &Pod) -> bool {
-        Worker::observe(self.current(pod).as_deref(), Timestamp::now()) == Worker::Running
+    fn is_running(&self, pod: &Pod, of: &Followed) -> bool {
+        Worker::observe(self.current(pod, of).as_deref(), Timestamp::now()) == Worker::Running
     }
 
-    fn node_of(&self, pod: &Pod) -> Option<String> {
-        let current = self.current(pod)?;
+    fn node_of(&self, pod: &Pod, of: &Followed) -> Option<String> {
+        let current = self.current(pod, of)?;
         node_of(&current).map(str::to_owned)
     }
+}
+
+/// Whose worker is followed.
+struct Followed {
+    claim_uid: String,
+    sync_uid: String,
 }
 
 /// Turns a worker's words into records: how fast, and not too often.

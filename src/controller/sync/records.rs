@@ -14,7 +14,7 @@ use populator_crd::{
 use serde_json::json;
 use volume_populator::ClaimRef;
 
-use crate::cache::Cache;
+use crate::world::{Notes, World};
 
 /// Why a record could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -59,14 +59,14 @@ impl RecordError {
 #[derive(Clone)]
 pub struct Records {
     client: Client,
-    cache: Arc<Cache<VMDiskSync>>,
+    world: World,
 }
 
 impl Records {
     /// Records in this cache.
     #[must_use]
-    pub fn new(client: Client, cache: Arc<Cache<VMDiskSync>>) -> Self {
-        Self { client, cache }
+    pub fn new(client: Client, world: World) -> Self {
+        Self { client, world }
     }
 
     /// The record of this claim in the image's namespace.
@@ -78,16 +78,36 @@ impl Records {
             .find(|sync| sync.metadata.namespace.as_deref() == Some(namespace) && sync.name_any() == name)
     }
 
-    /// Every record of this claim.
+    /// Every record of this claim that is not done, with what was made since it was written last.
     #[must_use]
     pub fn of_claim(&self, uid: &str) -> Vec<Arc<VMDiskSync>> {
-        self.cache.of_claim(uid)
+        let stored = self.world.syncs.of_claim(uid).into_iter();
+        stored.map(|sync| with_notes(&sync, &self.world.notes(sync.metadata.uid.as_deref().unwrap_or_default()))).collect()
     }
 
-    /// Every record.
+    /// Every record that is not done.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<VMDiskSync>> {
-        self.cache.all()
+        self.world.syncs.all()
+    }
+
+    /// Whether something was made for this sync that its record does not say.
+    #[must_use]
+    pub fn is_behind(&self, sync: &VMDiskSync) -> bool {
+        self.world.notes(sync.metadata.uid.as_deref().unwrap_or_default()) != Notes::default()
+    }
+
+    /// Writes down what was made and is not written yet, of all syncs: whoever leads next goes on from there.
+    pub async fn write_all_notes(&self) {
+        for sync in self.world.syncs.all() {
+            let uid = sync.metadata.uid.as_deref().unwrap_or_default();
+            let noted = with_notes(&sync, &self.world.notes(uid));
+            if let (Some(status), true) = (&noted.status, self.is_behind(&sync))
+                && let Err(error) = self.write(&noted, status).await
+            {
+                tracing::warn!(%error, sync = sync.name_any(), "failed to write down what was made; it will be made again");
+            }
+        }
     }
 
     /// Creates the record of a claim; one that is there already is taken over if it is this claim's.
@@ -114,7 +134,7 @@ impl Records {
                 expected: claim.uid.clone(),
             });
         }
-        self.cache.wrote(pruned(stored));
+        self.world.syncs.wrote(pruned(stored));
         Ok(())
     }
 
@@ -124,9 +144,10 @@ impl Records {
     ///
     /// [`RecordError`].
     pub async fn write(&self, sync: &VMDiskSync, status: &VMDiskSyncStatus) -> Result<(), RecordError> {
-        if sync.status.as_ref() == Some(status) {
+        if sync.status.as_ref() == Some(status) && !self.is_behind(sync) {
             return Ok(());
         }
+        let notes = self.world.notes(sync.metadata.uid.as_deref().unwrap_or_default());
         let namespace = sync.namespace().unwrap_or_default();
         let name = sync.name_any();
         let api: Api<VMDiskSync> = Api::namespaced(self.client.clone(), &namespace);
@@ -141,7 +162,10 @@ impl Records {
             .patch_status(&name, &params, &Patch::Apply(&patch))
             .await
             .map_err(|source| failed("write the status of", &namespace, &name, source))?;
-        self.cache.wrote(pruned(stored));
+        let stored = pruned(stored);
+        self.world.noted(sync.metadata.uid.as_deref().unwrap_or_default(), &notes);
+        self.world.ledger.wrote(&stored);
+        self.world.syncs.wrote(stored);
         Ok(())
     }
 
@@ -197,6 +221,18 @@ fn build(claim: &ClaimRef, image: &VMDiskImage, namespace: &str) -> VMDiskSync {
         },
         status: None,
     }
+}
+
+/// A record with what was made since it was written.
+fn with_notes(sync: &Arc<VMDiskSync>, notes: &Notes) -> Arc<VMDiskSync> {
+    if *notes == Notes::default() {
+        return Arc::clone(sync);
+    }
+    let mut sync = VMDiskSync::clone(sync);
+    let status = sync.status.get_or_insert_default();
+    status.prime_uid = notes.prime_uid.clone().or(status.prime_uid.take());
+    status.pod_uid = notes.pod_uid.clone().or(status.pod_uid.take());
+    Arc::new(sync)
 }
 
 /// The claim that a record serves.

@@ -10,7 +10,9 @@ fn now() -> Timestamp {
 }
 
 fn admission() -> Admission<'static> {
-    Admission { claim_uid: "u", generation: 7, route: Route { kind: RouteKind::Fetch, reason: None } }
+    static TARGET: TargetFacts =
+        TargetFacts { storage_class: None, volume_mode: String::new(), requested_bytes: 0 };
+    Admission { claim_uid: "u", generation: 7, route: Route { kind: RouteKind::Fetch, reason: None }, target: &TARGET }
 }
 
 /// A record in its `attempt`-th attempt.
@@ -35,8 +37,8 @@ fn of_class(class: FailureClass) -> Failure {
 }
 
 fn ended(report: Report) -> Ended {
-    let outcome = vmdisk_wire::Outcome::Exited(report.class);
-    Ended { outcome, report: Some(report), timed_out: false, detail: String::new(), node: Some("node-1".into()) }
+    let outcome = crate::worker::Outcome::Exited(report.class);
+    Ended { outcome, report: Some(report), timed_out: false, at_rest: true, detail: String::new(), node: Some("node-1".into()) }
 }
 
 fn fail(status: &VMDiskSyncStatus, failure: &Failure) -> VMDiskSyncStatus {
@@ -110,6 +112,30 @@ fn a_worker_that_never_started_backs_off_for_longer_and_longer_and_never_fails()
 }
 
 #[test]
+fn what_the_clusters_life_cuts_short_has_a_limit_of_its_own() {
+    let mut status = VMDiskSyncStatus::default();
+    for disruption in 1..=11 {
+        status = fail(&admitted(&status, &admission(), now()), &of_class(FailureClass::Interrupted));
+        let over = disruption > 10;
+        assert_eq!(status.phase, Some(if over { SyncPhase::Failed } else { SyncPhase::BackingOff }), "{disruption}");
+        assert_eq!((status.disruptions, is_exhausted(&status)), (disruption, over));
+    }
+    assert_eq!(said(&status)[1], ("Succeeded", "False", "DisruptionLimitReached"));
+}
+
+#[test]
+fn a_retry_is_held_to_the_same_bytes_only_where_it_goes_on_in_them() {
+    let source = || Some(SourceFacts { digest: Some("sha256:1".into()), ..SourceFacts::default() });
+    for keep_prime in [true, false] {
+        let before = VMDiskSyncStatus { source: source(), prime_uid: Some("p1".into()), ..syncing(1, 0) };
+        let again = admitted(&fail(&before, &Failure { keep_prime, ..transient() }), &admission(), now());
+        assert_eq!(again.source, source().filter(|_| keep_prime));
+        assert_eq!(again.prime_uid.as_deref(), keep_prime.then_some("p1"));
+        assert_eq!(again.pod_uid, None, "the worker is another in any case");
+    }
+}
+
+#[test]
 fn a_final_failure_ends_it() {
     let status = fail(&syncing(1, 0), &of_class(FailureClass::Final));
     assert_eq!(status.phase, Some(SyncPhase::Failed));
@@ -168,9 +194,10 @@ fn success_is_whole() {
 
 #[test]
 fn setting_aside_interrupts_what_ran_and_loses_the_place() {
-    let aside = set_aside(&syncing(1, 0), now());
+    let aside = set_aside(&syncing(1, 0), true, now());
     assert_eq!((aside.phase, aside.interruptions, aside.enqueued_at), (Some(SyncPhase::Queued), 1, None));
-    assert_eq!(aside.prime, None);
+    assert_eq!((aside.prime, aside.disruptions), (None, 1));
+    assert_eq!(set_aside(&syncing(1, 0), false, now()).disruptions, 0, "nothing can have been fetched");
 }
 
 #[test]

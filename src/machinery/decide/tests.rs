@@ -6,7 +6,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, from_value, json};
 
 use super::*;
-use crate::observed::Node;
+use crate::{
+    observed::Node,
+    populator::{Made, Recorded},
+};
 use world::{World, going, retained};
 
 /// A step in a few words, so that a table of them can be read.
@@ -25,7 +28,11 @@ fn words(step: &Step) -> String {
         Step::Tell(notice, next) => format!("say {}, {}", notice.reason, words(next)),
         Step::Cleanup(ending) => {
             let unpin = ending.unpin.as_ref().map(|node| format!(" unpin {node}")).unwrap_or_default();
-            let kept = if ending.prime == Remains::Kept { " keep" } else { "" };
+            let kept = match ending.prime {
+                Remains::Kept => " keep",
+                Remains::DeletedAlong => " prime along",
+                Remains::Deleted => "",
+            };
             format!("clean up {:?}{unpin}{kept}{}", ending.cause, wait(&ending.wait))
         }
         Step::Write(Write::CreatePrime { node, .. }) => {
@@ -50,10 +57,19 @@ fn check(cases: impl IntoIterator<Item = (&'static str, World, &'static str)>) {
 fn a_claim_that_is_gone_is_cleaned_up_whatever_else_is_the_case() {
     let refused = || Source::Refused(notices::no_storage_class());
     check([
-        ("gone", World::new().with(|world| world.claim = Value::Null), "clean up Gone"),
+        ("gone", World::new().with(|world| world.claim = Value::Null), "delete prime"),
+        (
+            "gone, and the prime with it",
+            World::new().with(|world| {
+                world.claim = Value::Null;
+                going(&mut world.prime);
+            }),
+            "clean up Gone",
+        ),
+        ("gone, retained", World::new().with(retained).with(|world| world.claim = Value::Null), "reclaim"),
         ("gone with everything", World::fresh().with(|world| world.claim = Value::Null), "clean up Gone"),
-        ("going", World::new().with(|world| going(&mut world.claim)), "clean up Gone"),
-        ("going after the swap", World::rebound().with(|world| going(&mut world.claim)), "clean up Gone"),
+        ("going", World::new().with(|world| going(&mut world.claim)), "delete prime"),
+        ("going after the swap", World::rebound().with(|world| going(&mut world.claim)), "delete prime"),
         (
             "going, without source, class and node",
             World::new().placed().with(|world| {
@@ -62,7 +78,7 @@ fn a_claim_that_is_gone_is_cleaned_up_whatever_else_is_the_case() {
                 world.class = Value::Null;
                 world.node = Node::Gone;
             }),
-            "clean up Gone",
+            "delete prime",
         ),
     ]);
 }
@@ -76,7 +92,7 @@ fn a_claim_that_has_a_volume_gets_no_other() {
         })
     };
     check([
-        ("bound to ours", World::bound(), "clean up Bound PopulatorFinished"),
+        ("bound to ours", World::bound(), "say PopulatorFinished, delete prime"),
         ("bound to ours, prime going", World::bound().with(|world| going(&mut world.prime)), "clean up Bound"),
         ("bound to ours, long ago", World::bound().with(|world| world.prime = Value::Null), "clean up Bound"),
         (
@@ -84,8 +100,8 @@ fn a_claim_that_has_a_volume_gets_no_other() {
             World::bound().with(|world| world.claim["status"]["phase"] = json!("Pending")),
             "rest 60s",
         ),
-        ("bound elsewhere", elsewhere(World::new()), "clean up Elsewhere BoundElsewhere"),
-        ("bound elsewhere after the swap", elsewhere(World::rebound()), "clean up Elsewhere BoundElsewhere"),
+        ("bound elsewhere", elsewhere(World::new()), "say BoundElsewhere, delete prime"),
+        ("bound elsewhere after the swap", elsewhere(World::rebound()), "say BoundElsewhere, delete prime"),
         ("bound elsewhere before our time", elsewhere(World::fresh()), "clean up Elsewhere"),
         (
             "bound elsewhere while it was queued",
@@ -95,7 +111,7 @@ fn a_claim_that_has_a_volume_gets_no_other() {
         (
             "bound to a volume that was never handed over",
             World::bound().with(|world| world.volume["metadata"]["annotations"] = Value::Null),
-            "clean up Elsewhere BoundElsewhere",
+            "say BoundElsewhere, delete prime",
         ),
     ]);
 }
@@ -151,40 +167,75 @@ fn a_claim_that_may_not_be_filled_is_refused() {
 
 #[test]
 fn what_is_worthless_goes() {
-    let worker = json!([{"metadata": {"name": "populate-c1"}}]);
-    let other = json!([{"metadata": {"name": "inspect-c1"}}]);
+    let worker = json!([{"metadata": {"name": "populate-c1", "namespace": "labs"}}]);
+    let other = json!([{"metadata": {"name": "inspect-c1", "namespace": "labs"}}]);
+    let elsewhere = json!([{"metadata": {"name": "populate-c1", "namespace": "images"}}]);
     check([
-        ("the prime goes", World::new().with(|world| going(&mut world.prime)), "clean up Discarded"),
-        ("the volume vanished", World::new().with(|world| world.volume = Value::Null), "say VolumeLost, delete prime"),
-        ("the volume goes", World::new().with(|world| going(&mut world.volume)), "say VolumeLost, delete prime"),
+        ("the prime goes", World::new().with(|world| going(&mut world.prime)), "clean up Lost"),
+        ("the volume vanished", World::new().with(|world| world.volume = Value::Null), "clean up Lost prime along VolumeLost"),
+        ("the volume goes", World::new().with(|world| going(&mut world.volume)), "clean up Lost prime along VolumeLost"),
         (
             "the volume is somebody else's",
             World::new().with(|world| world.volume["spec"]["claimRef"]["uid"] = json!("x")),
-            "say VolumeLost, delete prime",
+            "clean up Lost prime along VolumeLost",
         ),
         (
             "the prime is lost",
             World::new().with(|world| world.prime["status"]["phase"] = json!("Lost")),
-            "say VolumeLost, delete prime",
+            "clean up Lost prime along VolumeLost",
         ),
         (
             "the prime is lost, and its class retains",
             World::new().with(retained).with(|world| world.prime["status"]["phase"] = json!("Lost")),
-            "say VolumeLost, reclaim",
+            "clean up Lost prime along VolumeLost",
         ),
-        ("the source is elsewhere now", World::new().with(|world| world.source_namespace = "images"), "delete prime"),
+        (
+            "the source is elsewhere now",
+            World::new().with(|world| world.source_namespace = "images"),
+            "clean up Lost prime along",
+        ),
         (
             "a worker outlived its prime",
             World::fresh().with(|world| world.workers = worker.clone()),
-            "clean up Discarded",
+            "clean up Lost",
+        ),
+        (
+            "a worker is left where the source was",
+            World::fresh().with(|world| world.workers = elsewhere),
+            "populate anywhere",
         ),
         ("a helper came before the prime", World::fresh().with(|world| world.workers = other), "populate anywhere"),
         (
             "the volume does not match",
             World::new().with(|world| world.volume["spec"]["capacity"]["storage"] = json!("1Mi")),
-            "clean up Discarded keep VolumeMismatch",
+            "clean up Mismatch keep VolumeMismatch",
         ),
     ]);
+}
+
+#[test]
+fn what_has_the_primes_name_is_removed_or_waited_for() {
+    let stray = |unrecorded: bool, change: fn(&mut Value)| {
+        World::fresh().with(|world| {
+            let mut object = World::new().prime;
+            change(&mut object);
+            world.stray = Some((object, unrecorded));
+        })
+    };
+    check([
+        ("made by an earlier process", stray(true, |_| ()), "clean up Lost prime along"),
+        ("somebody else's", stray(false, |_| ()), "clean up Refused PopulatorPVCPrimeCreationError 30s"),
+        ("somebody else's, going", stray(false, going), "clean up Refused 30s"),
+    ]);
+    let lost = Ending { cause: Cause::Lost, prime: Remains::DeletedAlong, unpin: None, wait: Wait::default() };
+    let refused = Ending { cause: Cause::Refused, prime: Remains::Deleted, ..lost.clone() };
+    for (case, world, ending, expected) in [
+        ("an earlier process'", stray(true, |_| ()), lost.clone(), "delete prime"),
+        ("an earlier process', going", stray(true, going), lost, "rest"),
+        ("somebody else's is not ours to delete", stray(false, |_| ()), refused, "rest"),
+    ] {
+        assert_eq!(words(&after_cleanup(&observed(world), ending, Cleanup::Done)), expected, "{case}");
+    }
 }
 
 #[test]
@@ -305,7 +356,8 @@ fn the_prime_goes_after_the_worker_and_takes_its_volume_along() {
     let pending = || Cleanup::Pending(Wait { notice: None, at_most: Some(Duration::from_secs(3)) });
     let ending = |cause| Ending { cause, prime: Remains::Deleted, unpin: None, wait: Wait::default() };
     let unpin = Ending { unpin: Some("node-1".into()), ..ending(Cause::Unplaced) };
-    let kept = Ending { prime: Remains::Kept, ..ending(Cause::Discarded) };
+    let kept = Ending { prime: Remains::Kept, ..ending(Cause::Mismatch) };
+    let along = |cause| Ending { prime: Remains::DeletedAlong, ..ending(cause) };
     let marked = |world: &mut World| {
         world.prime = Value::Null;
         world.volume["metadata"]["labels"] =
@@ -314,6 +366,16 @@ fn the_prime_goes_after_the_worker_and_takes_its_volume_along() {
     for (case, world, ending, answer, expected) in [
         ("a worker is left", World::new(), ending(Cause::Gone), pending(), "rest 3s"),
         ("a worker is left on the wrong node", World::provisioning(), unpin.clone(), pending(), "rest 3s"),
+        ("a worker is left, and the prime lost", World::new(), along(Cause::Lost), pending(), "delete prime"),
+        (
+            "a worker is left, and the prime lost and going",
+            World::new().with(|world| going(&mut world.prime)),
+            along(Cause::Lost),
+            pending(),
+            "rest 3s",
+        ),
+        ("a worker is left, the class retains", World::new().with(retained), along(Cause::Lost), pending(), "reclaim"),
+        ("the prime is lost, no worker left", World::new(), along(Cause::Lost), Cleanup::Done, "delete prime"),
         ("no worker is left", World::new(), ending(Cause::Gone), Cleanup::Done, "delete prime"),
         ("its class retains", World::new().with(retained), ending(Cause::Gone), Cleanup::Done, "reclaim"),
         (
@@ -360,9 +422,14 @@ type Case = (&'static str, Box<dyn FnOnce(&mut World)>, Vec<Value>, &'static str
 #[test]
 fn a_volume_is_handed_over_only_as_it_was_judged() {
     let pod = |ours: bool, phase: &str, node: Option<&str>| {
-        let labels = ours.then(|| json!({"pelotech.ot/claim-uid": "c1", "pelotech.ot/claim-namespace": "labs"}));
-        json!({"metadata": {"name": "pod", "labels": labels}, "spec": {"nodeName": node, "containers": []},
-               "status": {"phase": phase}})
+        json!({"metadata": {"name": "pod", "namespace": "images", "uid": if ours { "w1" } else { "w2" }, "labels":
+                   {"pelotech.ot/claim-uid": "c1", "pelotech.ot/claim-namespace": "labs"}},
+               "spec": {"nodeName": node, "containers": []}, "status": {"phase": phase}})
+    };
+    let recorded = || {
+        let claim = observed(World::new()).claim_ref;
+        let (namespace, owner) = ("images".to_owned(), "record".to_owned());
+        Recorded::Kept(vec![Made { claim, namespace, owner, prime: Some("p1".into()), worker: Some("w1".into()) }])
     };
     let container = |state: &str, restart: &str| {
         let mut pod = pod(true, "Running", Some("n"));
@@ -385,13 +452,13 @@ fn a_volume_is_handed_over_only_as_it_was_judged() {
             "a stranger has it",
             Box::new(|_| ()),
             vec![pod(true, "Succeeded", Some("n")), pod(false, "Running", Some("n"))],
-            "say VolumeInUse, delete prime",
+            "clean up Lost prime along VolumeInUse",
         ),
         (
             "a stranger had it",
             Box::new(|_| ()),
             vec![pod(false, "Succeeded", Some("n"))],
-            "say VolumeInUse, delete prime",
+            "clean up Lost prime along VolumeInUse",
         ),
         ("a stranger wants it", Box::new(|_| ()), vec![pod(false, "Pending", None)], "rest VolumeInUse 5s"),
         ("the claim is gone", Box::new(|world| world.claim = Value::Null), vec![], "rest 5s"),
@@ -411,7 +478,7 @@ fn a_volume_is_handed_over_only_as_it_was_judged() {
             "the claim wants other attributes now",
             Box::new(|world| world.claim["spec"]["volumeAttributesClassName"] = json!("gold")),
             vec![],
-            "clean up Discarded keep VolumeMismatch",
+            "clean up Mismatch keep VolumeMismatch",
         ),
     ];
     for (case, change, pods, expected) in cases {
@@ -422,6 +489,7 @@ fn a_volume_is_handed_over_only_as_it_was_judged() {
             volume: from_value(now.volume).unwrap(),
             pods: pods.into_iter().map(|pod| from_value(pod).unwrap()).collect(),
         };
-        assert_eq!(words(&hand_over(&observed(World::new()), &seen)), expected, "{case}");
+        let known = World::new().with(|world| world.recorded = recorded());
+        assert_eq!(words(&hand_over(&observed(known), &seen)), expected, "{case}");
     }
 }

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, from_value, json};
 
 use crate::{
-    ClaimRef, Config,
+    ClaimRef, Config, Populator,
     cache::Cache,
     events::Announcer,
     metrics::Metrics,
@@ -36,7 +36,8 @@ use crate::{
     },
     observe::Observer,
     pass::Passes,
-    streams::{Wake, owner_of_claim},
+    places::{Places, Records},
+    streams::Wake,
     sweep::Sweep,
 };
 
@@ -64,6 +65,7 @@ pub(crate) enum Action {
 /// The watches' end: caches, and the claims that a change has woken.
 struct Watches {
     claims: Arc<Cache<PersistentVolumeClaim>>,
+    primes: Arc<Cache<PersistentVolumeClaim>>,
     pods: Arc<Cache<PartialObjectMeta<Pod>>>,
     volumes: Arc<Cache<PersistentVolume>>,
     sources: Mutex<Writer<Source>>,
@@ -82,12 +84,16 @@ impl Watches {
     async fn report(&self, world: &Mutex<World>, resource: &str) -> bool {
         let Some(change) = world.lock().unwrap().store.report(resource) else { return false };
         let woken = match resource {
-            CLAIMS => self.claims.apply(event(change)).await,
-            PODS => self.pods.apply(event(change)).await,
-            VOLUMES => self.volumes.apply(event(change)).await,
+            CLAIMS => {
+                let mut woken = self.claims.apply(event(change.clone()));
+                woken.extend(self.primes.apply(event(change)));
+                woken
+            }
+            PODS => self.pods.apply(event(change)),
+            VOLUMES => self.volumes.apply(event(change)),
             _ => {
                 self.sources.lock().unwrap().apply_watcher_event(&event(change));
-                self.claims.claims(|_| true).await.into_iter().collect()
+                self.claims.claims(|_| true).into_iter().collect()
             }
         };
         self.woken.lock().unwrap().extend(woken);
@@ -111,15 +117,24 @@ impl Harness {
         let config = Arc::new(Config::new(PREFIX));
         let keys = Arc::new(config.keys());
         let world = Arc::new(Mutex::new(World::new(laxity)));
-        let of_claims = Arc::clone(&keys);
-        let (of_pods, of_volumes) = (Arc::clone(&keys), Arc::clone(&keys));
         let (sources, sources_writer) = reflector::store();
+        let populator = Arc::new(ModelPopulator::new(&world, &keys));
+        let records: Records = {
+            let populator = Arc::clone(&populator);
+            Arc::new(move |claim_uid| populator.recorded(claim_uid))
+        };
+        let claims = Arc::new(Places::claims::<Source>(PREFIX));
+        let places = Places {
+            prefix: PREFIX.into(),
+            keys: Arc::clone(&keys),
+            claims: Arc::clone(&claims),
+            records: Arc::clone(&records),
+        };
         let watches = Arc::new(Watches {
-            claims: Arc::new(Cache::new(Box::new(move |claim| owner_of_claim::<Source>(&of_claims, claim)))),
-            pods: Arc::new(Cache::new(Box::new(move |pod: &PartialObjectMeta<Pod>| of_pods.claim_of(&pod.metadata)))),
-            volumes: Arc::new(Cache::new(Box::new(move |volume: &PersistentVolume| {
-                of_volumes.claim_of(&volume.metadata)
-            }))),
+            primes: Arc::new(places.primes()),
+            pods: Arc::new(places.pods()),
+            volumes: Arc::new(places.volumes()),
+            claims,
             sources: Mutex::new(sources_writer),
             woken: Mutex::default(),
         });
@@ -131,13 +146,17 @@ impl Harness {
                 config: Arc::clone(&config),
                 keys: Arc::clone(&keys),
                 claims: Arc::clone(&watches.claims),
+                primes: Arc::clone(&watches.primes),
+                grants: Arc::default(),
+                nodes: Arc::default(),
+                records,
                 pods: Arc::clone(&watches.pods),
                 volumes: Arc::clone(&watches.volumes),
                 sources,
                 classes: store(classes()),
                 drivers: store(vec![from_value(json!({"metadata": {"name": "csi.example.com"}, "spec": {}})).unwrap()]),
             },
-            populator: Arc::new(ModelPopulator { world: Arc::clone(&world), keys: (*keys).clone() }),
+            populator,
             announcer: Announcer::new(client.clone(), &config),
             metrics: Metrics::default(),
             retired: Arc::default(),
@@ -147,11 +166,12 @@ impl Harness {
         let sweep = Sweep {
             client: client.clone(),
             config: Arc::clone(&config),
+            primes: Arc::clone(&watches.primes),
             pods: Arc::clone(&watches.pods),
             volumes: Arc::clone(&watches.volumes),
             classes: passes.observer.classes.clone(),
             retired: Arc::clone(&passes.retired),
-            wake: Wake { requests, claims: Arc::clone(&watches.claims), keys },
+            wake: Wake { prefix: PREFIX.into(), requests, claims: Arc::clone(&watches.claims), keys },
         };
         Self { sweep, world, watches, meanwhile, passes, client, config, ever: Vec::new() }
     }

@@ -27,6 +27,10 @@ pub(crate) struct ModelPopulator {
 }
 
 impl ModelPopulator {
+    pub(crate) fn new(world: &Arc<Mutex<World>>, keys: &Keys) -> Self {
+        Self { world: Arc::clone(world), keys: keys.clone() }
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap()
     }

@@ -7,8 +7,8 @@ use serde_json::{Value, from_value, json};
 
 use crate::{
     names::Keys,
-    observed::{Class, Node, Observed, Source},
-    populator::ClaimRef,
+    observed::{Class, Node, Observed, Source, Stray},
+    populator::{ClaimRef, Recorded},
 };
 
 /// A world in which everything is well: a live claim of an ordinary class, a prime that is bound, no worker yet.
@@ -18,6 +18,9 @@ pub(super) struct World {
     pub(super) volume: Value,
     pub(super) class: Value,
     pub(super) workers: Value,
+    /// What stands in the prime's place, and whether an earlier process of ours made it.
+    pub(super) stray: Option<(Value, bool)>,
+    pub(super) recorded: Recorded,
     pub(super) source: Source<ConfigMap>,
     pub(super) source_namespace: &'static str,
     pub(super) node: Node,
@@ -48,6 +51,8 @@ impl World {
             class: json!({"metadata": {"name": "gp3"}, "provisioner": "ebs.csi.aws.com",
                           "volumeBindingMode": "Immediate"}),
             workers: json!([]),
+            stray: None,
+            recorded: Recorded::Unkept,
             source: Source::Found(Arc::new(ConfigMap::default())),
             source_namespace: "labs",
             node: Node::Unread,
@@ -114,6 +119,11 @@ impl World {
             claim: some(self.claim),
             prime: some(self.prime),
             volumes: some(self.volume).into_iter().collect(),
+            stray: self.stray.map(|(object, unrecorded)| Stray {
+                object: Arc::new(from_value(object).unwrap()),
+                unrecorded,
+            }),
+            recorded: self.recorded,
             workers: workers.into_iter().map(|pod| Arc::new(from_value(pod).unwrap())).collect(),
             in_flight: self.in_flight,
             source_namespace: self.source_namespace.into(),
