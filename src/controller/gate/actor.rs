@@ -124,7 +124,7 @@ async fn run(settings: GateSettings, mut inbox: mpsc::Receiver<Command>) {
     let GateSettings { mut permits, mut policy, wake, metrics } = settings;
     loop {
         let now = Timestamp::now();
-        permits.set_limit(policy.borrow_and_update().concurrency);
+        permits.set_limit(policy.borrow_and_update().permits());
         permits.lapse(now);
         for Offer { claim, waited } in permits.offer(now) {
             metrics.queue_wait(waited);
