@@ -30,3 +30,6 @@ pub mod source_facts;
 pub mod sync;
 pub mod worker;
 pub mod world;
+
+#[cfg(test)]
+mod api_server;

@@ -130,7 +130,8 @@ impl Observer {
             return Ok(self.report_stray(pod));
         };
         let claim_uid = pod.labels().get(names::CLAIM_UID_LABEL).map_or("", String::as_str);
-        let sync = self.world.syncs.of_claim(claim_uid).into_iter().find(|sync| sync.metadata.uid.as_ref() == Some(&sync_uid));
+        let sync =
+            self.world.syncs.of_claim(claim_uid).into_iter().find(|sync| sync.metadata.uid.as_ref() == Some(&sync_uid));
         if let Some(sync) = &sync {
             self.audience.progress.observe(pod, sync);
             if !change.ours {

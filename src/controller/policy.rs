@@ -2,14 +2,18 @@
 //!
 //! ```text
 //! ConfigMap sync-operator-policy ──watch──▶ parse (pure, key by key) ──▶ Policy in force ──▶ gate, syncs, pods
-//!                                               └─ problems ──▶ one event, one metric
+//!                          last good values ──▲  └─ problems ──▶ one event, one metric
+//!                                             └──▶ ConfigMap sync-operator-policy-in-force
 //! ```
 //!
 //! Hot-reloaded: who needs a value reads it from the [`tokio::sync::watch`] channel at that moment. A value that cannot
-//! be read keeps the last good one of its key; a key that is absent means its default; no `ConfigMap` means all defaults.
+//! be read keeps the last good one of its key, also across a restart; where none is known the policy is closed and admits
+//! nobody. A key that is absent means its default; no `ConfigMap` means all defaults.
 
 mod allowed;
+mod in_force;
 mod parse;
+mod problem;
 mod values;
 mod watch;
 
@@ -18,9 +22,11 @@ use std::{collections::BTreeMap, time::Duration};
 use k8s_openapi::api::core::v1::{ResourceRequirements, Toleration};
 
 pub use allowed::AllowedSource;
-pub use parse::{KEYS, Key, Problem, parse, reference};
+pub use in_force::CONFIG_MAP as IN_FORCE_CONFIG_MAP;
+pub use parse::{KEYS, Key, Parsed, Raw, parse, reference};
+pub use problem::{Effect, Problem, notice};
 pub use values::ValueError;
-pub use watch::{PolicyReceiver, run};
+pub use watch::{Follower, PolicyReceiver, WatchEnded, follow};
 
 /// The name of the policy's `ConfigMap`, in the operator's namespace.
 pub const CONFIG_MAP: &str = "sync-operator-policy";
@@ -28,11 +34,14 @@ pub const CONFIG_MAP: &str = "sync-operator-policy";
 /// The policy in force.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
+    /// The keys that cannot be read and have no last good value. Not empty: the policy is closed. Who admits asks
+    /// [`Policy::permits`].
+    pub unread: Vec<&'static str>,
     /// How many syncs may run at once; 0 lets nothing new start.
     pub concurrency: usize,
     /// Retries after the first attempt.
     pub retry_limit: u32,
-    /// How often the cluster's own life may cut a sync short before it is given up.
+    /// Attempts that the cluster's own life cut short, after which a sync is given up.
     pub disruption_limit: u32,
     /// The wait after the first failure; it doubles with each further one.
     pub retry_backoff: Duration,
@@ -91,6 +100,7 @@ impl Default for Policy {
     fn default() -> Self {
         const GIB: u64 = 1 << 30;
         Self {
+            unread: Vec::new(),
             concurrency: 4,
             retry_limit: 2,
             disruption_limit: 10,
@@ -114,10 +124,22 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// How many syncs may be admitted.
+    /// How many syncs may hold a permit now: none while the policy is closed.
     #[must_use]
-    pub const fn permits(&self) -> usize {
-        self.concurrency
+    pub fn permits(&self) -> usize {
+        if self.unread.is_empty() { self.concurrency } else { 0 }
+    }
+
+    /// Why nothing new may start, as a sentence for who waits; `None`: the policy is open.
+    #[must_use]
+    pub fn closed(&self) -> Option<String> {
+        (!self.unread.is_empty()).then(|| {
+            format!(
+                "nothing new is admitted, because {} in {CONFIG_MAP} cannot be read and no last good value is known; \
+                 correct it",
+                self.unread.join(", ")
+            )
+        })
     }
 
     /// Whether the policy lets an image be fetched from this URL. The worker asks the same of every connection; this

@@ -32,7 +32,7 @@ use crate::{
     pod::{Order, Task, WorkerPod},
     policy::{Policy, PolicyReceiver},
     route,
-    runtime::metrics::Metrics,
+    runtime::{metrics::Metrics, tasks::Tasks},
     sync::{
         decide::{self, Answer, Ending, Permit, Prime, Situation, Step},
         failure::Failure,
@@ -92,6 +92,8 @@ pub struct Parts {
     pub wakes: mpsc::UnboundedReceiver<ClaimRef>,
     /// Wakes claims.
     pub wake: mpsc::UnboundedSender<ClaimRef>,
+    /// Where tasks are started.
+    pub tasks: Tasks,
 }
 
 type CallbackResult<T> = Result<T, CallbackError>;
@@ -101,7 +103,7 @@ impl DiskPopulator {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let refused = Arc::<Mutex<HashMap<String, ClaimRef>>>::default();
-        tokio::spawn(wake_refused(parts.policy.clone(), Arc::clone(&refused), parts.wake));
+        parts.tasks.keep("refused claims", wake_refused(parts.policy.clone(), Arc::clone(&refused), parts.wake));
         Self {
             records: Records::new(parts.client.clone(), parts.world.clone()),
             trials: Trials::default(),
@@ -278,7 +280,8 @@ impl DiskPopulator {
         for pod in self.world.pods.of_claim(&context.claim_ref.uid) {
             let of = self.world.sync_of(&pod);
             let named = sync.status.as_ref().and_then(|status| status.pod_uid.as_ref());
-            if pod.metadata.namespace != sync.metadata.namespace || (of.is_some() && named == pod.metadata.uid.as_ref()) {
+            if pod.metadata.namespace != sync.metadata.namespace || (of.is_some() && named == pod.metadata.uid.as_ref())
+            {
                 continue;
             }
             // Of an earlier sync or attempt, an inspector that has answered, or made by an earlier process that could not
@@ -503,7 +506,8 @@ impl Populator for DiskPopulator {
         let pods = self.world.pods.of_claim(&claim.uid);
         let pods: Vec<_> = pods.iter().filter(ours).collect();
         for sync in &syncs {
-            let moved = context.source_namespace.as_ref().is_some_and(|namespace| sync.namespace().as_ref() != Some(namespace));
+            let moved =
+                context.source_namespace.as_ref().is_some_and(|namespace| sync.namespace().as_ref() != Some(namespace));
             self.wind_up(sync, context.cause, context.notice.as_ref(), moved).await?;
         }
         for pod in &pods {

@@ -15,6 +15,8 @@ use populator_crd::{GROUP, VMDiskImage, VolumePopulator, names};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
+use crate::runtime::deadline::within;
+
 /// The name of our registration; RBAC allows no other.
 const NAME: &str = "vmdiskimage.pelotech.ot";
 
@@ -56,7 +58,7 @@ pub async fn run(client: Client) {
 async fn apply(client: &Client) -> Result<(), kube::Error> {
     let api: Api<VolumePopulator> = Api::all(client.clone());
     let kind = VMDiskImage::kind(&());
-    let current = api.get_opt(NAME).await?;
+    let current = within(api.get_opt(NAME)).await?;
     if current.is_some_and(|current| {
         let registered = &current.spec.source_kind;
         registered.group == GROUP && registered.kind == kind
@@ -70,7 +72,7 @@ async fn apply(client: &Client) -> Result<(), kube::Error> {
         "sourceKind": {"group": GROUP, "kind": kind},
     });
     let params = PatchParams::apply(names::MANAGER).force();
-    let stored = api.patch(NAME, &params, &Patch::Apply(&registration)).await?;
+    let stored = within(api.patch(NAME, &params, &Patch::Apply(&registration))).await?;
     tracing::info!(name = stored.name_any(), "registered as a populator");
     Ok(())
 }

@@ -4,11 +4,17 @@
 //! telemetry ─▶ client ─▶ admin server ─▶ lease ─▶ policy, watches, gate ─▶ machinery      (until SIGTERM: lease released)
 //!                                          └── lost: the process ends, before anybody else may write
 //! ```
+//!
+//! Nothing waits for ever: the [`client`] bounds a connection's silence, [`deadline`] each call. Nothing dies alone: what
+//! runs beside the machinery is started by [`tasks`].
 
 pub mod admin;
+pub mod client;
+pub mod deadline;
 pub mod events;
 pub mod lease;
 pub mod metrics;
+pub mod tasks;
 pub mod telemetry;
 
 use std::{
@@ -43,6 +49,7 @@ use admin::Health;
 use events::Events;
 use lease::Lease;
 use metrics::Metrics;
+use tasks::Tasks;
 
 /// How the process is started.
 #[derive(Clone, Debug, clap::Parser)]
@@ -72,10 +79,12 @@ pub struct Settings {
 ///
 /// # Errors
 ///
-/// When the process must end, and be started again: the lease was lost, a port is taken, a watch ended for good.
+/// When the process must end, and be started again: the lease was lost, a port is taken, a task or a watch ended.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    let shutdown = on_signal()?;
-    let client = Client::try_default().await.context("failed to configure the client; set KUBECONFIG")?;
+    let shutdown = CancellationToken::new();
+    let (tasks, mut ends) = Tasks::new(shutdown.clone());
+    tasks.once("signals", stop_on_signal(shutdown.clone())?);
+    let client = client::connect().await?;
     let metrics = Metrics::default();
     let registry = Arc::new(Mutex::new(Registry::default()));
     metrics.register(&mut lock(&registry));
@@ -83,29 +92,32 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let (world, changes) = World::new();
     let (wake, wakes) = mpsc::unbounded_channel();
     let health = Health::default();
-    let admin = admin::serve(&settings, Arc::clone(&registry), health.clone()).await?;
+    tasks.keep("admin server", admin::serve(&settings, Arc::clone(&registry), health.clone()).await?);
 
     let mut lease = Lease::new(client.clone(), &settings.namespace, &settings.pod_name);
     if settings.leader_elect {
-        health.ready_when_reached(&client);
+        tasks.once("readiness of a follower", health.clone().ready_when_reached(client.clone()));
         select! {
             () = lease.acquire() => tracing::info!(identity = settings.pod_name, "leading"),
             () = shutdown.cancelled() => return Ok(()),
+            ended = ends.next() => return Err(ended.into()),
         }
     }
     metrics.leads(true);
 
-    let lead = Lead { client, settings: settings.clone(), metrics, registry, world, health, wake, wakes, changes };
-    let work = lead.run(shutdown.clone());
+    let elected = settings.leader_elect;
+    let lead = Lead { client, settings, metrics, registry, world, health, tasks, wake, wakes, changes };
     let result = select! {
-        result = work => result,
-        () = lease.hold(), if settings.leader_elect => {
+        result = lead.run(shutdown.clone()) => result,
+        () = lease.hold(), if elected => {
             // Whoever leads now may be writing already.
             anyhow::bail!("the lease was lost; ending, to start again as a follower");
         }
-        ended = admin => ended.context("the admin server ended")?,
+        ended = ends.next() => Err(ended.into()),
     };
-    if settings.leader_elect {
+    // Before anybody else may lead: nothing of ours may write then.
+    ends.stop();
+    if elected {
         lease.release().await;
     }
     result
@@ -119,6 +131,7 @@ struct Lead {
     registry: Arc<Mutex<Registry>>,
     world: World,
     health: Health,
+    tasks: Tasks,
     wake: mpsc::UnboundedSender<volume_populator::ClaimRef>,
     wakes: mpsc::UnboundedReceiver<volume_populator::ClaimRef>,
     changes: Changes,
@@ -126,34 +139,32 @@ struct Lead {
 
 impl Lead {
     async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { client, settings, metrics, registry, world, health, wake, wakes, changes } = self;
+        let Self { client, settings, metrics, registry, world, health, tasks, wake, wakes, changes } = self;
         let events = Events::new(client.clone(), &settings.pod_name);
-        let policy = policy::run(client.clone(), &settings.namespace, events, metrics.clone()).await;
-        tokio::spawn(world.clone().watch(client.clone()));
+        let (policy, follower) = policy::follow(client.clone(), &settings.namespace, events, metrics.clone()).await?;
+        tasks.keep("policy", follower.run());
+        tasks.keep("watches", world.clone().watch(client.clone()));
         world.ready().await;
 
         // From the objects alone, before anybody asks: earlier syncs keep their permits and their places.
         let permits = world.permits(&policy.borrow(), Timestamp::now());
-        let gate = Gate::start(GateSettings {
-            permits,
-            policy: policy.clone(),
-            wake: wake.clone(),
-            metrics: metrics.clone(),
-        });
+        let (gate, gatekeeper) =
+            Gate::new(GateSettings { permits, policy: policy.clone(), wake: wake.clone(), metrics: metrics.clone() });
+        tasks.keep("gate", gatekeeper);
         let records = Records::new(client.clone(), world.clone());
         let (images, changed) = mpsc::unbounded_channel();
         let audience = Audience {
             wake: wake.clone(),
             gate: gate.clone(),
             images,
-            progress: Progresses::new(client.clone(), world.clone(), records.clone()),
+            progress: Progresses::new(client.clone(), world.clone(), records.clone(), tasks.clone()),
         };
-        tokio::spawn(observer::sweep(world.clone(), wake.clone()));
-        tokio::spawn(observer::run(world.clone(), changes, policy.clone(), audience));
+        tasks.keep("sweep", observer::sweep(world.clone(), wake.clone()));
+        tasks.keep("observer", observer::run(world.clone(), changes, policy.clone(), audience));
         let statuses = Statuses { client: client.clone(), world: world.clone(), policy: policy.clone(), changed };
-        tokio::spawn(reconciler::run(statuses));
-        tokio::spawn(history::run(client.clone(), records.clone(), policy.clone()));
-        tokio::spawn(registration::run(client.clone()));
+        tasks.keep("images' statuses", reconciler::run(statuses));
+        tasks.keep("history", history::run(client.clone(), policy.clone()));
+        tasks.keep("registration", registration::run(client.clone()));
 
         let populator = DiskPopulator::new(Parts {
             client: client.clone(),
@@ -164,6 +175,7 @@ impl Lead {
             worker_image: settings.worker_image,
             wakes,
             wake,
+            tasks,
         });
         let mut config = Config::new(GROUP);
         config.source_namespace_annotation = "image-namespace".into();
@@ -182,19 +194,16 @@ fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
     registry.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Cancelled when the process is told to stop.
-fn on_signal() -> anyhow::Result<CancellationToken> {
+/// Cancels the token when the process is told to stop.
+fn stop_on_signal(token: CancellationToken) -> anyhow::Result<impl Future<Output = ()> + Send> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
-    let token = CancellationToken::new();
-    let cancelled = token.clone();
-    tokio::spawn(async move {
+    Ok(async move {
         select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         tracing::info!("told to stop");
-        cancelled.cancel();
-    });
-    Ok(token)
+        token.cancel();
+    })
 }

@@ -109,7 +109,11 @@ fn a_pod_without_a_container_status_may_have_ended() {
             "name": "worker", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"running": {}},
         }],
     }});
-    assert_eq!(outcome(disrupted), Outcome::Interrupted, "its node is gone, and nobody tells of its container any more");
+    assert_eq!(
+        outcome(disrupted),
+        Outcome::Interrupted,
+        "its node is gone, and nobody tells of its container any more"
+    );
 }
 
 #[test]
@@ -121,20 +125,26 @@ fn a_container_that_could_not_be_started_never_ran() {
 
 #[test]
 fn only_the_workers_own_container_counts() {
-    let container = |name: &str, state: Value| {
-        json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state})
-    };
+    let container = |name: &str, state: Value| json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
     let done = json!({"terminated": {
         "exitCode": 0, "reason": "Completed", "message": report(ExitClass::Done), "startedAt": "2026-01-01T00:00:00Z",
     }});
     let crashed = json!({"terminated": {"exitCode": 1, "reason": "Error", "startedAt": "2026-01-01T00:00:00Z"}});
-    let status = |containers: Value, init: Value| {
-        json!({"status": {"phase": "Running", "containerStatuses": containers, "initContainerStatuses": init}})
-    };
+    let status = |containers: Value, init: Value| json!({"status": {"phase": "Running", "containerStatuses": containers, "initContainerStatuses": init}});
     let running = || json!({"running": {}});
     let cases = [
-        ("a proxy that goes on", json!([container("istio-proxy", running()), container("worker", done.clone())]), json!([]), false),
-        ("a proxy that ended", json!([container("istio-proxy", crashed.clone()), container("worker", done.clone())]), json!([]), true),
+        (
+            "a proxy that goes on",
+            json!([container("istio-proxy", running()), container("worker", done.clone())]),
+            json!([]),
+            false,
+        ),
+        (
+            "a proxy that ended",
+            json!([container("istio-proxy", crashed.clone()), container("worker", done.clone())]),
+            json!([]),
+            true,
+        ),
         ("a native sidecar", json!([container("worker", done.clone())]), json!([container("agent", running())]), false),
         ("alone", json!([container("worker", done)]), json!([]), true),
     ];

@@ -87,9 +87,8 @@ where
             Ok(created) => Ok(Applied::Created(self.learn_prime(created))),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 let found = api.get_opt(&prime_name(&claim_ref.uid)).await.trying("read the prime")?;
-                let standing = found
-                    .as_ref()
-                    .map(|found| standing(&self.keys, &observed.recorded, Which::Prime, &found.metadata));
+                let standing =
+                    found.as_ref().map(|found| standing(&self.keys, &observed.recorded, Which::Prime, &found.metadata));
                 if let Some(found) = found {
                     self.primes.wrote(found);
                 }

@@ -16,8 +16,8 @@ use crate::{
     names::annotation,
     notices,
     observed::{
-        Observed, PrimeVolume, Source, Stray, claimed_by, is_finished, is_going, name, namespace, phase, reclaim_policy, uid,
-        volume_name,
+        Observed, PrimeVolume, Source, Stray, claimed_by, is_finished, is_going, name, namespace, phase,
+        reclaim_policy, uid, volume_name,
     },
     placement::{Placement, placement},
     populator::{Cause, Cleanup, Complete, Notice, Populate, PrimeSpec, Wait},

@@ -68,7 +68,8 @@ where
         let recorded = (self.records)(&asked.uid);
         let mut claim = self.claims.of_claim(&asked.uid).into_iter().next();
         // Whoever asked may have read the names from a label. The claim itself knows better, and so do the records.
-        let claim_ref = claim.as_deref().and_then(claim_ref).or_else(|| recorded.claim()).unwrap_or_else(|| asked.clone());
+        let claim_ref =
+            claim.as_deref().and_then(claim_ref).or_else(|| recorded.claim()).unwrap_or_else(|| asked.clone());
         if claim.is_none() {
             // What follows from a missing claim cannot be undone, so a cache is not enough.
             claim = self.live_claim(&claim_ref).await?.map(Arc::new);

@@ -135,7 +135,9 @@ impl<S> Observed<S> {
     /// Whether a worker that fills a prime is left; a populator may have other pods.
     pub(crate) fn has_worker(&self) -> bool {
         let worker = worker_name(&self.claim_ref.uid);
-        self.workers.iter().any(|pod| name(&pod.metadata) == worker && namespace(&pod.metadata) == self.source_namespace)
+        self.workers
+            .iter()
+            .any(|pod| name(&pod.metadata) == worker && namespace(&pod.metadata) == self.source_namespace)
     }
 
     /// Whether a pod is the claim's own worker.

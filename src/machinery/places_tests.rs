@@ -67,7 +67,13 @@ fn what_is_not_recorded_is_not_believed_whatever_it_bears() {
         ("elsewhere", &kept, Which::Prime, meta("labs", "p1", Some("record")), Standing::Foreign),
         ("another of that name", &kept, Which::Prime, meta("images", "p2", None), Standing::Foreign),
         ("dressed up as ours", &kept, Which::Prime, meta("images", "p2", Some("record")), Standing::Unrecorded),
-        ("made and not written down", &unwritten, Which::Prime, meta("images", "p1", Some("record")), Standing::Unrecorded),
+        (
+            "made and not written down",
+            &unwritten,
+            Which::Prime,
+            meta("images", "p1", Some("record")),
+            Standing::Unrecorded,
+        ),
         ("of a record that is gone", &unwritten, Which::Prime, meta("images", "p1", Some("old")), Standing::Foreign),
         ("nothing is known", &Recorded::Kept(vec![]), Which::Prime, meta("images", "p1", None), Standing::Foreign),
         ("nothing is kept", &Recorded::Unkept, Which::Prime, meta("images", "p9", None), Standing::Recorded),
@@ -92,12 +98,8 @@ fn object<K: serde::de::DeserializeOwned>(namespace: &str, name: &str, spec: Val
 fn forgeries_elsewhere_are_not_even_kept() {
     let claims = Arc::new(Places::claims::<k8s_openapi::api::core::v1::ConfigMap>("example.com"));
     let kept = Arc::new(|_: &str| Recorded::Kept(Vec::new()));
-    let places = Places {
-        prefix: "example.com".into(),
-        keys: Arc::new(keys()),
-        claims: Arc::clone(&claims),
-        records: kept,
-    };
+    let places =
+        Places { prefix: "example.com".into(), keys: Arc::new(keys()), claims: Arc::clone(&claims), records: kept };
     let (primes, pods) = (places.primes(), places.pods());
     let apply = kube::runtime::watcher::Event::Apply;
     let claim: PersistentVolumeClaim = from_value(json!({

@@ -46,7 +46,8 @@ fn prune_pairs(meta: &mut ObjectMeta, ours: impl Fn(&str) -> bool) {
 pub(crate) fn prune_claim(claim: &mut PersistentVolumeClaim, prefix: &str) {
     prune(claim, prefix);
     if let Some(status) = claim.status.take() {
-        claim.status = Some(PersistentVolumeClaimStatus { phase: status.phase, ..PersistentVolumeClaimStatus::default() });
+        claim.status =
+            Some(PersistentVolumeClaimStatus { phase: status.phase, ..PersistentVolumeClaimStatus::default() });
     }
 }
 

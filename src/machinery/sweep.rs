@@ -102,10 +102,7 @@ impl Sweep {
     /// Claims that wait for a volume, and those, living or gone, that something was made for and not cleaned up.
     fn unfinished(&self) -> BTreeSet<ClaimRef> {
         let keys = &self.wake.keys;
-        let mut unfinished = self
-            .wake
-            .claims
-            .claims(|_| true);
+        let mut unfinished = self.wake.claims.claims(|_| true);
         unfinished.extend(self.primes.claims(|_| true));
         unfinished.extend(self.pods.claims(|_| true));
         unfinished.extend(self.volumes.claims(|volume| annotation(&volume.metadata, &keys.rebound_at).is_none()));

@@ -70,10 +70,11 @@ async fn the_controller_may_do_what_it_needs_and_no_more() {
             // Secrets are for workers to mount.
             ("secrets", here, None, ""),
             ("secrets", operator, None, ""),
-            // One ConfigMap, to be read: its own policy.
+            // One ConfigMap, to be read: its own policy; and one of its own, to record what was good of it.
             ("configmaps", here, None, ""),
             ("configmaps", operator, None, ""),
             ("configmaps", operator, Some("sync-operator-policy"), "list watch"),
+            ("configmaps", operator, Some("sync-operator-policy-in-force"), "get create patch"),
             // One Lease.
             ("leases.coordination.k8s.io", here, None, ""),
             ("leases.coordination.k8s.io", operator, None, "create"),

@@ -33,7 +33,7 @@ async fn a_record_outlives_its_claim_for_as_long_as_the_policy_says() {
     .await;
 }
 
-/// A leader looks when it begins to lead, and seldom later.
+/// As often as the history is long, also after a restart.
 async fn forgotten(scene: &Scene, syncs: &Api<VMDiskSync>, sync: &str) -> Result<()> {
     kill_leader(&scene.bed.client).await?;
     until::gone(syncs, sync, SOON).await

@@ -47,12 +47,11 @@ enum Command {
 pub struct Closed;
 
 impl Gate {
-    /// Starts the task; it ends with the last handle.
+    /// A handle, and the task to be run; it ends with the last handle.
     #[must_use]
-    pub fn start(settings: GateSettings) -> Self {
+    pub fn new(settings: GateSettings) -> (Self, impl Future<Output = ()> + Send) {
         let (commands, inbox) = mpsc::channel(256);
-        tokio::spawn(run(settings, inbox));
-        Self { commands }
+        (Self { commands }, run(settings, inbox))
     }
 
     /// Asks for a permit, with the place in the queue that the sync's record says.

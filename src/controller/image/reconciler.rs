@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{ImageKey, status};
-use crate::{cache::watch, policy::PolicyReceiver, world::World};
+use crate::{cache::watch, policy::PolicyReceiver, runtime::deadline::within, world::World};
 
 /// How soon after a change of its spec, or of the policy, an image's status follows.
 const SOON: Duration = Duration::from_millis(20);
@@ -129,7 +129,7 @@ async fn write(statuses: &Statuses, image: &VMDiskImage) -> Result<Option<VMDisk
         "status": computed,
     });
     let params = PatchParams::apply(names::MANAGER).force();
-    match api.patch_status(&image.name_any(), &params, &Patch::Apply(&patch)).await {
+    match within(api.patch_status(&image.name_any(), &params, &Patch::Apply(&patch))).await {
         Ok(mut stored) => {
             prune(&mut stored);
             Ok(Some(stored))

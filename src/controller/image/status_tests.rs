@@ -173,5 +173,9 @@ fn nothing_changes_where_nothing_happened() {
     let first = compute_of(&image, vec![record.clone()]);
     image.status = Some(first.clone());
     let syncs = [Arc::new(VMDiskSync { status: Some(record), ..VMDiskSync::default() })];
-    assert_eq!(compute(&image, &syncs, &Done::default(), &Policy::default(), at(9_999)), first, "no time moves by itself");
+    assert_eq!(
+        compute(&image, &syncs, &Done::default(), &Policy::default(), at(9_999)),
+        first,
+        "no time moves by itself"
+    );
 }

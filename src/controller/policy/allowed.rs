@@ -4,6 +4,8 @@ use std::fmt;
 
 use url::Url;
 
+use super::values::shown;
+
 /// A prefix of URLs: scheme, host and port are equal, the path is equal by segment as far as the entry goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowedSource {
@@ -21,17 +23,25 @@ impl AllowedSource {
     /// A sentence that names what is wrong and what is expected.
     pub fn parse(text: &str) -> Result<Self, String> {
         const EXPECTED: &str = "expected SCHEME://HOST[:PORT][/PATH], SCHEME one of docker, oci, s3, https, http";
-        let url = Url::parse(text).map_err(|error| format!("{text:?} is no URL ({error}); {EXPECTED}"))?;
-        let (scheme, port) =
-            scheme(&url).ok_or_else(|| format!("{text:?} has the scheme {:?}; {EXPECTED}", url.scheme()))?;
+        let url = Url::parse(text).map_err(|error| format!("{} is no URL ({error}); {EXPECTED}", shown(text)))?;
+        let (scheme, port) = scheme(&url)
+            .ok_or_else(|| format!("{} has the scheme {}; {EXPECTED}", shown(text), shown(url.scheme())))?;
         let host = url
             .host_str()
             .filter(|host| !host.is_empty())
-            .ok_or_else(|| format!("{text:?} names no host; {EXPECTED}"))?;
+            .ok_or_else(|| format!("{} names no host; {EXPECTED}", shown(text)))?;
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-            return Err(format!("{text:?} has more than scheme, host, port and path; {EXPECTED}"));
+            // Not shown: it may have a password.
+            return Err(format!("an entry for {} has more than scheme, host, port and path; {EXPECTED}", shown(host)));
         }
         Ok(Self { scheme: scheme.to_owned(), host: host.to_ascii_lowercase(), port, path: segments(&url) })
+    }
+
+    /// An entry that covers nothing that exists: the domain `invalid` is reserved for names that are none (RFC 6761),
+    /// and whoever is told of it reads why.
+    pub(super) fn nothing() -> Self {
+        let host = "allowed-sources-cannot-be-read.invalid".to_owned();
+        Self { scheme: "https".to_owned(), host, port: Some(443), path: Vec::new() }
     }
 
     /// Whether the entry covers this URL.

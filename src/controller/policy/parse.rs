@@ -1,17 +1,31 @@
-//! From the `ConfigMap`'s data to a [`Policy`], key by key, without I/O.
+//! From the `ConfigMap` to a [`Policy`], key by key, without I/O.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{AllowedSource, Policy, ValueError, values};
+use k8s_openapi::api::core::v1::ConfigMap;
 
-/// A key that could not be taken over.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {message}")]
-pub struct Problem {
-    /// The key in the `ConfigMap`.
-    pub key: String,
-    /// What was found and what is expected.
-    pub message: String,
+use super::{
+    AllowedSource, Policy,
+    problem::{Effect, Problem},
+    values::{self, ValueError},
+};
+
+/// The longest value, in bytes. It keeps the record of the last good ones, which may hold each key once, well below the
+/// mebibyte that a `ConfigMap` may have; the rule that a worker is told stays small with it.
+const LONGEST: usize = 16 << 10;
+
+/// Values as they are written, by key.
+pub type Raw = BTreeMap<String, String>;
+
+/// What a `ConfigMap` says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parsed {
+    /// The policy.
+    pub policy: Policy,
+    /// The values that it is made of: the good ones, and the last good ones of keys that cannot be read.
+    pub good: Raw,
+    /// What could not be taken over.
+    pub problems: Vec<Problem>,
 }
 
 /// One key of the policy.
@@ -23,10 +37,9 @@ pub struct Key {
     /// What it means, in one line.
     pub help: &'static str,
     read: fn(&mut Policy, &str) -> Result<(), ValueError>,
-    copy: fn(&mut Policy, &Policy),
 }
 
-/// A key whose value is one field: how to read it, and how to take it over from another policy.
+/// A key whose value is one field.
 macro_rules! key {
     ($name:literal, $default:literal, $help:literal, $($field:ident).+, $read:expr) => {
         Key {
@@ -37,7 +50,6 @@ macro_rules! key {
                 policy.$($field).+ = $read(text)?;
                 Ok(())
             },
-            copy: |to, from| to.$($field).+ = from.$($field).+.clone(),
         }
     };
 }
@@ -51,7 +63,7 @@ pub const KEYS: &[Key] = &[
     key!(
         "disruptionLimit",
         "10",
-        "how often eviction, drain, a lost node or a lost volume may cut a sync short before it is given up",
+        "attempts that the cluster cut short (eviction, drain, lost node or volume) before a sync is given up",
         disruption_limit,
         |text| values::number(text, 1000)
     ),
@@ -163,7 +175,7 @@ pub const KEYS: &[Key] = &[
 fn whole_seconds(text: &str) -> Result<Duration, ValueError> {
     let duration = values::duration(text)?;
     if duration < Duration::from_secs(1) {
-        return Err(ValueError(format!("{text:?}: expected at least 1s")));
+        return Err(ValueError(format!("{}: expected at least 1s", values::shown(text))));
     }
     Ok(Duration::from_secs(duration.as_secs()))
 }
@@ -179,31 +191,67 @@ pub fn reference() -> String {
     std::iter::once(head).chain(rows).collect()
 }
 
-/// Reads the policy. Keys that are absent get their default; keys that cannot be read keep what they are in `last`, and
-/// each is one problem, as is each key that nobody knows.
+/// Reads the policy. A key that is absent has its default. One that cannot be read keeps its last good value, which is
+/// in `last`; where none is known, nobody knows what the policy's author wants, and the policy is closed. Each is one
+/// problem, as is each key that nobody knows.
 #[must_use]
-pub fn parse(data: &BTreeMap<String, String>, last: &Policy) -> (Policy, Vec<Problem>) {
-    let mut policy = Policy::default();
-    let mut problems = Vec::new();
+pub fn parse(found: &ConfigMap, last: &Raw) -> Parsed {
+    let mut parsed = Parsed { policy: Policy::default(), good: Raw::new(), problems: Vec::new() };
     for key in KEYS {
-        let Some(text) = data.get(key.name) else {
-            continue;
+        let Some(value) = value(found, key.name) else { continue };
+        let read = value.and_then(|text| (key.read)(&mut parsed.policy, text).map(|()| text));
+        let (text, problem) = match read {
+            Ok(text) => (Some(text), None),
+            Err(error) => {
+                let last = last.get(key.name).filter(|last| (key.read)(&mut parsed.policy, last).is_ok());
+                if last.is_none() {
+                    close(&mut parsed.policy, key.name);
+                }
+                let effect = if last.is_some() { Effect::KeepsLast } else { Effect::Closes };
+                (last.map(String::as_str), Some(Problem::new(key.name, error.to_string(), effect)))
+            }
         };
-        if let Err(error) = (key.read)(&mut policy, text) {
-            (key.copy)(&mut policy, last);
-            problems.push(Problem { key: key.name.to_owned(), message: error.to_string() });
-        }
+        parsed.good.extend(text.map(|text| (key.name.to_owned(), text.to_owned())));
+        parsed.problems.extend(problem);
     }
-    for name in data.keys() {
-        if !KEYS.iter().any(|key| key.name == name) {
-            problems.push(Problem {
-                key: name.clone(),
-                message: match KEYS.iter().find(|key| key.name.eq_ignore_ascii_case(name)) {
-                    Some(key) => format!("no such key; did you mean {}?", key.name),
-                    None => "no such key; it has no effect".to_owned(),
-                },
-            });
-        }
+    for name in names(found).filter(|name| !KEYS.iter().any(|key| key.name == *name)) {
+        let message = match KEYS.iter().find(|key| key.name.eq_ignore_ascii_case(name)) {
+            Some(key) => format!("no such key; did you mean {}?", key.name),
+            None => "no such key; it has no effect".to_owned(),
+        };
+        parsed.problems.push(Problem::new(name, message, Effect::None));
+        // A later release may know the key, and what was good for it then.
+        parsed.good.extend(last.get_key_value(name).map(|(name, text)| (name.clone(), text.clone())));
     }
-    (policy, problems)
+    parsed
+}
+
+/// The value of a key; an error where there is something that is no text, or too much of it.
+fn value<'a>(found: &'a ConfigMap, key: &str) -> Option<Result<&'a str, ValueError>> {
+    // Where a file that a ConfigMap is made from has one byte that is no UTF-8, clients put all of it here.
+    if found.binary_data.as_ref().is_some_and(|data| data.contains_key(key)) {
+        return Some(Err(ValueError("found bytes that are no text (in binaryData); expected UTF-8".to_owned())));
+    }
+    let text = found.data.as_ref()?.get(key)?;
+    Some(if text.len() > LONGEST {
+        Err(ValueError(format!("found a value of {} bytes; expected at most {LONGEST}", text.len())))
+    } else {
+        Ok(text)
+    })
+}
+
+fn names(found: &ConfigMap) -> impl Iterator<Item = &str> {
+    let texts = found.data.iter().flat_map(BTreeMap::keys);
+    texts.chain(found.binary_data.iter().flat_map(BTreeMap::keys)).map(String::as_str)
+}
+
+/// Notes that nothing is known of a key. What restricts sources refuses all of them: whatever is still started under
+/// such a policy must not fetch what the unread value may forbid.
+fn close(policy: &mut Policy, key: &'static str) {
+    match key {
+        "allowedSources" => policy.allowed_sources = vec![AllowedSource::nothing()],
+        "refusedNetworks" => policy.refused_networks = vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()],
+        _ => {}
+    }
+    policy.unread.push(key);
 }

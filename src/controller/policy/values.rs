@@ -13,6 +13,13 @@ pub struct ValueError(pub(super) String);
 
 type Result<T> = std::result::Result<T, ValueError>;
 
+/// What was found, as a message has room for it: the beginning, with an ellipsis where more follows.
+pub(super) fn shown(text: &str) -> String {
+    const MOST: usize = 100;
+    let cut = &text[..text.floor_char_boundary(MOST)];
+    if cut.len() < text.len() { format!("{cut:?}…") } else { format!("{cut:?}") }
+}
+
 fn error<T>(message: impl Into<String>) -> Result<T> {
     Err(ValueError(message.into()))
 }
@@ -21,13 +28,13 @@ fn error<T>(message: impl Into<String>) -> Result<T> {
 pub(super) fn number(text: &str, at_most: u32) -> Result<u32> {
     match text.trim().parse() {
         Ok(number) if number <= at_most => Ok(number),
-        _ => error(format!("{text:?}: expected a whole number from 0 to {at_most}")),
+        _ => error(format!("{}: expected a whole number from 0 to {at_most}", shown(text))),
     }
 }
 
 /// `true` or `false`.
 pub(super) fn boolean(text: &str) -> Result<bool> {
-    text.trim().parse().or_else(|_| error(format!("{text:?}: expected true or false")))
+    text.trim().parse().or_else(|_| error(format!("{}: expected true or false", shown(text))))
 }
 
 /// A duration above zero, as Go and Kubernetes write them: numbers with `ms`, `s`, `m`, `h`, and days with `d`.
@@ -35,7 +42,8 @@ pub(super) fn duration(text: &str) -> Result<Duration> {
     const LONGEST: Duration = Duration::from_hours(366 * 24);
     let expected = || {
         ValueError(format!(
-            "{text:?}: expected a duration above zero and up to a year, for example 90s, 5m, 1h30m or 7d"
+            "{}: expected a duration above zero and up to a year, for example 90s, 5m, 1h30m or 7d",
+            shown(text)
         ))
     };
     let mut rest = text.trim();
@@ -67,9 +75,9 @@ pub(super) fn duration(text: &str) -> Result<Duration> {
 pub(super) fn size(text: &str) -> Result<u64> {
     match quantity::bytes(&Quantity(text.trim().to_owned())) {
         Ok(bytes) if bytes > 0 => {
-            u64::try_from(bytes).or_else(|_| error(format!("{text:?}: expected a size above zero")))
+            u64::try_from(bytes).or_else(|_| error(format!("{}: expected a size above zero", shown(text))))
         }
-        Ok(_) => error(format!("{text:?}: expected a size above zero, for example 64Gi")),
+        Ok(_) => error(format!("{}: expected a size above zero, for example 64Gi", shown(text))),
         Err(problem) => error(problem.to_string()),
     }
 }
@@ -87,7 +95,7 @@ pub(super) fn per_mille(text: &str) -> Result<u32> {
             reason = "the product is between 0 and 1000 and rounded"
         )]
         Ok(share) if (0.0..1000.0).contains(&(share * scale)) => Ok((share * scale).round() as u32),
-        _ => error(format!("{text:?}: expected a share from 0 to below 1, for example 0.06 or 6%")),
+        _ => error(format!("{}: expected a share from 0 to below 1, for example 0.06 or 6%", shown(text))),
     }
 }
 
@@ -105,7 +113,7 @@ pub(super) fn network(text: &str) -> Result<String> {
     });
     match parsed {
         Some(()) => Ok(text.to_owned()),
-        None => error(format!("{text:?}: expected a network, for example 10.0.0.0/8")),
+        None => error(format!("{}: expected a network, for example 10.0.0.0/8", shown(text))),
     }
 }
 

@@ -21,9 +21,9 @@ use axum::{
 };
 use kube::Client;
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::net::TcpListener;
 
-use super::Settings;
+use super::{Settings, deadline::within};
 
 /// The content type of the `OpenMetrics` text format (`OpenMetrics` 1.0, "Content type").
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -41,19 +41,17 @@ impl Health {
     }
 
     /// A follower is ready to lead once the API server has answered.
-    pub fn ready_when_reached(&self, client: &Client) {
-        let (this, client) = (self.clone(), client.clone());
-        tokio::spawn(async move {
-            while let Err(error) = client.apiserver_version().await {
-                tracing::warn!(%error, "the API server does not answer; trying again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            this.in_sync();
-        });
+    pub async fn ready_when_reached(self, client: Client) {
+        while let Err(error) = within(client.apiserver_version()).await {
+            tracing::warn!(%error, "the API server does not answer; trying again");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        self.in_sync();
     }
 }
 
-/// Serves both ports in a task, from before the lease on: a follower answers too. The task ends only with an error.
+/// Listens on both ports, and gives what serves them: from before the lease on, for a follower answers too. It ends only
+/// with an error.
 ///
 /// # Errors
 ///
@@ -62,17 +60,17 @@ pub async fn serve(
     settings: &Settings,
     registry: Arc<Mutex<Registry>>,
     health: Health,
-) -> anyhow::Result<JoinHandle<anyhow::Result<()>>> {
+) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + use<>> {
     let metrics = Router::new().route("/metrics", get(metrics)).with_state(registry);
     let probes = Router::new().route("/livez", get(|| async { "ok" })).route("/readyz", get(ready)).with_state(health);
     let metrics_listener = listen(settings.metrics_address).await?;
     let health_listener = listen(settings.health_address).await?;
-    Ok(tokio::spawn(async move {
+    Ok(async move {
         let metrics = axum::serve(metrics_listener, metrics).into_future();
         let probes = axum::serve(health_listener, probes).into_future();
         tokio::try_join!(metrics, probes).context("failed to serve")?;
         Ok(())
-    }))
+    })
 }
 
 /// Listens, on IPv4 alone where the kernel knows nothing else.

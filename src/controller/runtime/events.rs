@@ -7,6 +7,8 @@ use kube::{
 };
 use populator_crd::names;
 
+use super::deadline::within;
+
 /// Writes events.
 #[derive(Clone)]
 pub struct Events {
@@ -30,7 +32,7 @@ impl Events {
             action: "Read".into(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, regarding).await {
+        if let Err(error) = within(self.recorder.publish(&event, regarding)).await {
             tracing::warn!(%error, reason, "failed to write an event");
         }
     }

@@ -37,6 +37,7 @@ pub struct Metrics {
     bytes_written: Counter,
     policy: Family<KeyLabel, Gauge>,
     policy_problems: Gauge,
+    policy_closed: Gauge,
     leader: Gauge,
 }
 
@@ -52,6 +53,7 @@ impl Default for Metrics {
             bytes_written: Counter::default(),
             policy: Family::default(),
             policy_problems: Gauge::default(),
+            policy_closed: Gauge::default(),
             leader: Gauge::default(),
         }
     }
@@ -84,6 +86,11 @@ impl Metrics {
             "vmdisk_policy_problems",
             "Keys of the policy ConfigMap that could not be taken over",
             self.policy_problems.clone(),
+        );
+        registry.register(
+            "vmdisk_policy_closed",
+            "Whether nothing new is admitted, because the policy cannot be read and no last good value is known",
+            self.policy_closed.clone(),
         );
         registry.register("vmdisk_leader", "Whether this replica leads", self.leader.clone());
     }
@@ -118,6 +125,7 @@ impl Metrics {
         for (key, value) in [
             ("concurrency", signed(policy.concurrency)),
             ("retryLimit", i64::from(policy.retry_limit)),
+            ("disruptionLimit", i64::from(policy.disruption_limit)),
             ("retryBackoffDuration", seconds(policy.retry_backoff)),
             ("retryBackoffMax", seconds(policy.retry_backoff_max)),
             ("attemptTimeout", seconds(policy.attempt_timeout)),
@@ -131,6 +139,7 @@ impl Metrics {
             self.policy.get_or_create(&KeyLabel { key }).set(value);
         }
         self.policy_problems.set(signed(problems));
+        self.policy_closed.set(i64::from(policy.closed().is_some()));
     }
 
     /// Whether this replica leads.

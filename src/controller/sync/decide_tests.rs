@@ -12,8 +12,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn admission() -> Admission<'static> {
-    static TARGET: TargetFacts =
-        TargetFacts { storage_class: None, volume_mode: String::new(), requested_bytes: 0 };
+    static TARGET: TargetFacts = TargetFacts { storage_class: None, volume_mode: String::new(), requested_bytes: 0 };
     let route = Route { kind: RouteKind::Fetch, reason: None };
     Admission { claim_uid: "u", generation: GENERATION, route, target: &TARGET }
 }
@@ -233,7 +232,8 @@ fn nothing_sits_on_a_permit_beyond_the_start_timeout() {
         (Worker::Absent, Prime::Bound, None, "WorkerNotStarted"),
     ] {
         let mut case = Case { worker, prime, refused, permit: Permit::Fresh, now: 301, ..Case::new(syncing()) };
-        let waits = matches!(case.next(), Step::Answer(Answer::Running(Some(_)) | Answer::NeedPrime) | Step::CreateWorker);
+        let waits =
+            matches!(case.next(), Step::Answer(Answer::Running(Some(_)) | Answer::NeedPrime) | Step::CreateWorker);
         assert!(waits, "{reason}");
         case.now = 302;
         let (phase, failure, status) = case.written();
@@ -330,8 +330,7 @@ fn a_cancelled_sync_whose_claim_lives_starts_anew() {
 fn wind_up_by(status: &VMDiskSyncStatus, cause: Cause, worker: &Worker, moved: bool) -> Option<VMDiskSyncStatus> {
     let notice = Notice { warning: true, reason: "VolumeInUse", message: "a pod had it".into() };
     let policy = Policy::default();
-    let ending =
-        Ending { cause, notice: Some(&notice), moved, worker, policy: &policy, now: at(20), jitter: 0.5 };
+    let ending = Ending { cause, notice: Some(&notice), moved, worker, policy: &policy, now: at(20), jitter: 0.5 };
     wind_up(status, &ending)
 }
 
@@ -388,7 +387,9 @@ fn what_is_lost_is_counted_and_says_why() {
 
 #[test]
 fn what_was_made_is_written_down_before_long() {
-    for (worker, prime) in [(Worker::Running, Prime::Bound), (starting(), Prime::Bound), (Worker::Absent, Prime::Pending)] {
+    for (worker, prime) in
+        [(Worker::Running, Prime::Bound), (starting(), Prime::Bound), (Worker::Absent, Prime::Pending)]
+    {
         let mut case = Case { worker, prime, unwritten: true, permit: Permit::Fresh, now: 3, ..Case::new(syncing()) };
         assert_eq!(case.next(), Step::Answer(Answer::Running(Some(Duration::from_secs(1)))), "most are over by then");
         case.now = 4;
@@ -400,7 +401,8 @@ fn what_was_made_is_written_down_before_long() {
 
 #[test]
 fn a_worker_that_its_node_does_not_stop_is_stopped() {
-    let mut case = Case { worker: Worker::Running, prime: Prime::Bound, now: 2 + 43_200 + 300 + 59, ..Case::new(syncing()) };
+    let mut case =
+        Case { worker: Worker::Running, prime: Prime::Bound, now: 2 + 43_200 + 300 + 59, ..Case::new(syncing()) };
     assert!(matches!(case.next(), Step::Answer(Answer::Running(Some(_)))));
     case.now += 1;
     let (phase, failure, status) = case.written();
@@ -443,7 +445,11 @@ fn what_another_sync_finds_out_spares_an_attempt() {
     }
     let waits = || Verdict::Wait { on: "other".into(), failure: Some(found(FailureClass::SourceMissing)), until: None };
     let (phase, _, status) = with(queued(), waits()).written();
-    assert_eq!((phase, status.enqueued_at.clone().map(|time| time.0)), (SyncPhase::Queued, Some(at(1))), "it keeps its place");
+    assert_eq!(
+        (phase, status.enqueued_at.clone().map(|time| time.0)),
+        (SyncPhase::Queued, Some(at(1))),
+        "it keeps its place"
+    );
     assert!(transition::waits_for_others(Some(&status)));
     let Step::Answer(Answer::Hold(Some(notice), None)) = with(status, waits()).next() else { panic!() };
     assert_eq!(notice.reason, "SourceMissing");

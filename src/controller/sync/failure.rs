@@ -145,7 +145,9 @@ pub fn notice(failure: &LastFailure, exhausted: bool) -> Notice {
         }
     };
     let whose = match &failure.found_by {
-        Some(sync) => format!(" Found by VMDiskSync {sync}, for all claims of this image; delete that one to try again."),
+        Some(sync) => {
+            format!(" Found by VMDiskSync {sync}, for all claims of this image; delete that one to try again.")
+        }
         None => String::new(),
     };
     let next = if failure.found_by.is_some() && failure.class == FailureClass::Final { "" } else { next };

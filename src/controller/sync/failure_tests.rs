@@ -146,5 +146,9 @@ fn what_another_sync_found_says_which_one() {
     let found_by = Some("other-1234".to_owned());
     let last = LastFailure { class: FailureClass::Final, reason: "R".into(), message: "m".into(), time, found_by };
     let notice = notice(&last, false);
-    assert!(notice.message.contains("VMDiskSync other-1234") && notice.message.contains("delete that one"), "{}", notice.message);
+    assert!(
+        notice.message.contains("VMDiskSync other-1234") && notice.message.contains("delete that one"),
+        "{}",
+        notice.message
+    );
 }

@@ -16,6 +16,7 @@ use vmdisk_wire as wire;
 
 use super::{lines::Lines, records::Records};
 use crate::{
+    runtime::tasks::Tasks,
     worker::{CONTAINER, Worker, node_of},
     world::{World, phase},
 };
@@ -35,14 +36,15 @@ pub struct Progresses {
     client: Client,
     world: World,
     records: Records,
+    tasks: Tasks,
     followed: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Progresses {
     /// No followers yet.
     #[must_use]
-    pub fn new(client: Client, world: World, records: Records) -> Self {
-        Self { client, world, records, followed: Arc::default() }
+    pub fn new(client: Client, world: World, records: Records, tasks: Tasks) -> Self {
+        Self { client, world, records, tasks, followed: Arc::default() }
     }
 
     /// The worker of a sync changed: if it runs, its log is followed from now on, and its node is noted with the first
@@ -55,7 +57,7 @@ impl Progresses {
         }
         let (this, pod) = (self.clone(), Arc::clone(pod));
         let of = Followed { claim_uid: sync.spec.claim.uid.clone(), sync_uid: sync.uid().unwrap_or_default() };
-        tokio::spawn(async move {
+        self.tasks.once("progress of a worker", async move {
             this.run(&pod, &of).await;
             this.followed.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
         });
@@ -77,7 +79,12 @@ impl Progresses {
         }
     }
 
-    async fn read(&self, pod: &Pod, of: &Followed, meter: &mut Meter) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn read(
+        &self,
+        pod: &Pod,
+        of: &Followed,
+        meter: &mut Meter,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
         let container = Some(CONTAINER.to_owned());
         let params = LogParams { container, follow: true, tail_lines: Some(1), ..LogParams::default() };

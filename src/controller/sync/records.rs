@@ -82,13 +82,9 @@ impl Records {
     #[must_use]
     pub fn of_claim(&self, uid: &str) -> Vec<Arc<VMDiskSync>> {
         let stored = self.world.syncs.of_claim(uid).into_iter();
-        stored.map(|sync| with_notes(&sync, &self.world.notes(sync.metadata.uid.as_deref().unwrap_or_default()))).collect()
-    }
-
-    /// Every record that is not done.
-    #[must_use]
-    pub fn all(&self) -> Vec<Arc<VMDiskSync>> {
-        self.world.syncs.all()
+        stored
+            .map(|sync| with_notes(&sync, &self.world.notes(sync.metadata.uid.as_deref().unwrap_or_default())))
+            .collect()
     }
 
     /// Whether something was made for this sync that its record does not say.

@@ -41,10 +41,9 @@ pub fn waits_for_others(status: Option<&VMDiskSyncStatus>) -> bool {
     let Some(status) = status else { return false };
     let failure = status.last_failure.as_ref();
     match status.phase {
-        None | Some(SyncPhase::Queued) => status
-            .conditions
-            .iter()
-            .any(|condition| condition.reason == SyncReason::WaitingForSource.as_str()),
+        None | Some(SyncPhase::Queued) => {
+            status.conditions.iter().any(|condition| condition.reason == SyncReason::WaitingForSource.as_str())
+        }
         Some(SyncPhase::BackingOff) => failure.is_some_and(|failure| verdict::is_polled(failure.class)),
         Some(SyncPhase::Failed) => failure.is_some_and(|failure| failure.found_by.is_some()),
         Some(SyncPhase::Syncing | SyncPhase::Succeeded | SyncPhase::Cancelled) => false,

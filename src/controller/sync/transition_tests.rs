@@ -10,8 +10,7 @@ fn now() -> Timestamp {
 }
 
 fn admission() -> Admission<'static> {
-    static TARGET: TargetFacts =
-        TargetFacts { storage_class: None, volume_mode: String::new(), requested_bytes: 0 };
+    static TARGET: TargetFacts = TargetFacts { storage_class: None, volume_mode: String::new(), requested_bytes: 0 };
     Admission { claim_uid: "u", generation: 7, route: Route { kind: RouteKind::Fetch, reason: None }, target: &TARGET }
 }
 
@@ -38,7 +37,14 @@ fn of_class(class: FailureClass) -> Failure {
 
 fn ended(report: Report) -> Ended {
     let outcome = crate::worker::Outcome::Exited(report.class);
-    Ended { outcome, report: Some(report), timed_out: false, at_rest: true, detail: String::new(), node: Some("node-1".into()) }
+    Ended {
+        outcome,
+        report: Some(report),
+        timed_out: false,
+        at_rest: true,
+        detail: String::new(),
+        node: Some("node-1".into()),
+    }
 }
 
 fn fail(status: &VMDiskSyncStatus, failure: &Failure) -> VMDiskSyncStatus {

@@ -158,7 +158,12 @@ fn interval(policy: &Policy, class: FailureClass) -> SignedDuration {
 
 /// Whether this sync is the one that asks the source again. Others that found the same wait for it.
 #[must_use]
-pub fn asks_for_all(sync_uid: &str, verdict: &Verdict, not_before: Option<Timestamp>, siblings: &[&VMDiskSync]) -> bool {
+pub fn asks_for_all(
+    sync_uid: &str,
+    verdict: &Verdict,
+    not_before: Option<Timestamp>,
+    siblings: &[&VMDiskSync],
+) -> bool {
     let Verdict::Wait { on, failure: Some(_), until: None } = verdict else { return true };
     let other = siblings.iter().find(|sync| sync.name_any() == *on);
     let others = other.and_then(|sync| Some((sync.status.as_ref()?.not_before.as_ref()?.0, sync.uid()?)));

@@ -20,11 +20,14 @@ fn sync(uid: &str, status: Value) -> VMDiskSync {
 }
 
 fn failed(uid: &str, phase: &str, class: &str, reason: &str) -> VMDiskSync {
-    sync(uid, json!({
-        "phase": phase, "imageGeneration": 7, "notBefore": "2026-01-01T01:02:00Z",
-        "target": {"storageClass": "gp3", "volumeMode": "Block", "requestedBytes": 100},
-        "lastFailure": {"class": class, "reason": reason, "message": "m", "time": "2026-01-01T00:58:00Z"},
-    }))
+    sync(
+        uid,
+        json!({
+            "phase": phase, "imageGeneration": 7, "notBefore": "2026-01-01T01:02:00Z",
+            "target": {"storageClass": "gp3", "volumeMode": "Block", "requestedBytes": 100},
+            "lastFailure": {"class": class, "reason": reason, "message": "m", "time": "2026-01-01T00:58:00Z"},
+        }),
+    )
 }
 
 fn syncing(uid: &str) -> VMDiskSync {
@@ -73,14 +76,24 @@ fn what_one_found_out_holds_for_all() {
         ("myself", vec![failed("me", "Failed", "Final", "BackingFile")], false, "go"),
         ("malformed", vec![failed("a", "Failed", "Final", "BackingFile")], true, "fail by sync-a"),
         ("wrong bytes", vec![failed("a", "Failed", "Final", "DigestMismatch")], false, "fail by sync-a"),
-        ("wrong bytes, its claim gone", vec![failed("a", "Cancelled", "Final", "DigestMismatch")], false, "fail by sync-a"),
+        (
+            "wrong bytes, its claim gone",
+            vec![failed("a", "Cancelled", "Final", "DigestMismatch")],
+            false,
+            "fail by sync-a",
+        ),
         ("another spec", vec![edited], false, "go"),
         ("only a copy is left", vec![copied], false, "go"),
         ("not the image's fault", vec![failed("a", "Failed", "Final", "BadJob")], false, "go"),
         ("a broken connection", vec![failed("a", "BackingOff", "Transient", "Connection")], false, "go"),
         ("missing", vec![failed("a", "BackingOff", "SourceMissing", "NotFound")], true, "wait on sync-a, NotFound"),
         ("denied", vec![failed("a", "BackingOff", "Denied", "Forbidden")], false, "wait on sync-a, Forbidden"),
-        ("missing, its claim gone", vec![failed("a", "Cancelled", "SourceMissing", "NotFound")], false, "wait on sync-a, NotFound for a while"),
+        (
+            "missing, its claim gone",
+            vec![failed("a", "Cancelled", "SourceMissing", "NotFound")],
+            false,
+            "wait on sync-a, NotFound for a while",
+        ),
         ("missing, long ago", vec![old], false, "go"),
         ("another tries, nothing proven", vec![syncing("b"), syncing("a")], false, "wait on sync-a"),
         ("another tries, proven", vec![syncing("a")], true, "go"),
@@ -108,12 +121,16 @@ fn too_large_an_image_is_so_for_claims_that_offer_no_more() {
 
 #[test]
 fn one_asks_for_all() {
-    let (first, second) = (failed("a", "BackingOff", "SourceMissing", "NotFound"), failed("b", "BackingOff", "SourceMissing", "NotFound"));
+    let (first, second) = (
+        failed("a", "BackingOff", "SourceMissing", "NotFound"),
+        failed("b", "BackingOff", "SourceMissing", "NotFound"),
+    );
     let at = first.status.as_ref().unwrap().not_before.as_ref().map(|time| time.0);
     let verdict = |me: &str, others: &[&VMDiskSync]| {
         let policy = Policy::default();
         let target = target("Block", 1);
-        let question = Question { sync_uid: me, generation: 7, target: &target, is_proven: false, policy: &policy, now: now() };
+        let question =
+            Question { sync_uid: me, generation: 7, target: &target, is_proven: false, policy: &policy, now: now() };
         judge(&question, others.iter().copied())
     };
     let siblings = [&first, &second];

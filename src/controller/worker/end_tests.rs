@@ -45,11 +45,7 @@ fn every_end_of_a_pod_is_told_apart() {
         ("containerd was restarted", exit(255, "Unknown"), Outcome::Interrupted),
         ("exit 255 alone, after a reboot", exit(255, "Error"), Outcome::Interrupted),
         ("the kubelet lost it", exit(137, "ContainerStatusUnknown"), Outcome::Interrupted),
-        (
-            "runc could not start it",
-            End { has_run: false, ..exit(128, "StartError") },
-            Outcome::NotStarted,
-        ),
+        ("runc could not start it", End { has_run: false, ..exit(128, "StartError") }, Outcome::NotStarted),
         ("no room for its CPU", never("OutOfcpu"), Outcome::NotStarted),
         ("no room for its memory", never("OutOfmemory"), Outcome::NotStarted),
         ("no room for pods", never("OutOfpods"), Outcome::NotStarted),
@@ -87,11 +83,7 @@ fn every_end_of_a_pod_is_told_apart() {
             Outcome::Killed,
         ),
         ("deleted by hand", End { deleted: true, ..exit(143, "Error") }, Outcome::Interrupted),
-        (
-            "deleted by hand, and it said so",
-            End { report: Some(&stopped), ..exit(10, "Error") },
-            Outcome::Interrupted,
-        ),
+        ("deleted by hand, and it said so", End { report: Some(&stopped), ..exit(10, "Error") }, Outcome::Interrupted),
         (
             "out of time, and it said that it was stopped",
             End { report: Some(&stopped), timed_out: true, pod_reason: Some("DeadlineExceeded"), ..exit(10, "Error") },
@@ -102,11 +94,7 @@ fn every_end_of_a_pod_is_told_apart() {
             End { timed_out: true, pod_reason: Some("DeadlineExceeded"), ..exit(137, "Error") },
             Outcome::Exited(ExitClass::Transient),
         ),
-        (
-            "out of time before it ran",
-            End { timed_out: true, ..never("DeadlineExceeded") },
-            Outcome::NotStarted,
-        ),
+        ("out of time before it ran", End { timed_out: true, ..never("DeadlineExceeded") }, Outcome::NotStarted),
         ("out of memory", exit(137, "OOMKilled"), Outcome::Killed),
         ("out of memory while it was evicted", End { disrupted: true, ..exit(137, "OOMKilled") }, Outcome::Killed),
         ("killed, nobody says why", exit(137, "Error"), Outcome::Killed),

@@ -172,8 +172,16 @@ fn what_is_worthless_goes() {
     let elsewhere = json!([{"metadata": {"name": "populate-c1", "namespace": "images"}}]);
     check([
         ("the prime goes", World::new().with(|world| going(&mut world.prime)), "clean up Lost"),
-        ("the volume vanished", World::new().with(|world| world.volume = Value::Null), "clean up Lost prime along VolumeLost"),
-        ("the volume goes", World::new().with(|world| going(&mut world.volume)), "clean up Lost prime along VolumeLost"),
+        (
+            "the volume vanished",
+            World::new().with(|world| world.volume = Value::Null),
+            "clean up Lost prime along VolumeLost",
+        ),
+        (
+            "the volume goes",
+            World::new().with(|world| going(&mut world.volume)),
+            "clean up Lost prime along VolumeLost",
+        ),
         (
             "the volume is somebody else's",
             World::new().with(|world| world.volume["spec"]["claimRef"]["uid"] = json!("x")),
@@ -194,11 +202,7 @@ fn what_is_worthless_goes() {
             World::new().with(|world| world.source_namespace = "images"),
             "clean up Lost prime along",
         ),
-        (
-            "a worker outlived its prime",
-            World::fresh().with(|world| world.workers = worker.clone()),
-            "clean up Lost",
-        ),
+        ("a worker outlived its prime", World::fresh().with(|world| world.workers = worker.clone()), "clean up Lost"),
         (
             "a worker is left where the source was",
             World::fresh().with(|world| world.workers = elsewhere),

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    Answer, Permit, Prime, Situation, Step, fail, fail_with, left, restart, spec_changed, start_left, write,
-};
+use super::{Answer, Permit, Prime, Situation, Step, fail, fail_with, left, restart, spec_changed, start_left, write};
 use crate::{
     sync::{failure::Failure, transition},
     worker::Worker,

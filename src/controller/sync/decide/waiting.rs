@@ -6,9 +6,7 @@ use jiff::Timestamp;
 use populator_crd::v1alpha1::SyncPhase;
 use volume_populator::Notice;
 
-use super::{
-    Answer, Permit, Prime, Situation, Step, fail_with, last_notice, remaining, restart, spec_changed, write,
-};
+use super::{Answer, Permit, Prime, Situation, Step, fail_with, last_notice, remaining, restart, spec_changed, write};
 use crate::{
     sync::{
         failure::{self, Failure},

@@ -119,10 +119,9 @@ impl World {
             claim: some(self.claim),
             prime: some(self.prime),
             volumes: some(self.volume).into_iter().collect(),
-            stray: self.stray.map(|(object, unrecorded)| Stray {
-                object: Arc::new(from_value(object).unwrap()),
-                unrecorded,
-            }),
+            stray: self
+                .stray
+                .map(|(object, unrecorded)| Stray { object: Arc::new(from_value(object).unwrap()), unrecorded }),
             recorded: self.recorded,
             workers: workers.into_iter().map(|pod| Arc::new(from_value(pod).unwrap())).collect(),
             in_flight: self.in_flight,
