@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use populator_crd::v1alpha1::SourceType;
@@ -20,7 +21,11 @@ const RECORDS: Option<&str> = Some("vmdisk-records");
 async fn a_claim_is_filled_behind_the_wall_and_its_sync_is_written_by_nobody_else() {
     scenario("records", async |scene| {
         assert!(wall::stands(&scene.bed.client).await?, "the policies are not in force");
-        let spec = VMDiskImageSpec { source_type: Some(SourceType::Blank), ..VMDiskImageSpec::default() };
+        let spec = VMDiskImageSpec {
+            source_type: Some(SourceType::Blank),
+            disk_size: Some(Quantity("32Mi".to_owned())),
+            ..VMDiskImageSpec::default()
+        };
         let tenant = impersonation::tenant(scene, &scene.namespace, "edit").await?;
         // The tenant's own hands, all of it.
         let images: Api<VMDiskImage> = Api::namespaced(tenant.clone(), &scene.namespace);
