@@ -22,14 +22,20 @@ impl Bed {
     /// # Errors
     /// When none is up, or its kubeconfig cannot be used.
     pub async fn attach() -> Result<Self> {
-        // Another test of this process may have been first; it is the same one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let kubeconfig =
-            Kubeconfig::read_from(path("KUBECONFIG")?).context("the cluster's kubeconfig cannot be read")?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        let client = Client::try_from(config).context("the cluster's kubeconfig cannot be used")?;
+        let client = Client::try_from(config().await?).context("the cluster's kubeconfig cannot be used")?;
         Ok(Self { client })
     }
+}
+
+/// How to reach the cluster that runs for this checkout, as cluster-admin.
+///
+/// # Errors
+/// When none is up, or its kubeconfig cannot be read.
+pub async fn config() -> Result<Config> {
+    // Another test of this process may have been first; it is the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let kubeconfig = Kubeconfig::read_from(path("KUBECONFIG")?).context("the cluster's kubeconfig cannot be read")?;
+    Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
 }
 
 /// A variable of the running cluster's environment. Not of this process's: its KUBECONFIG may be anybody's.

@@ -21,6 +21,8 @@
 //!   operator  the controller as it runs: who leads, and killing it
 //!   audit     who wrote what, and who was refused, from the API server's audit log
 //!   worker    a worker while it runs: what it has said so far, killing and evicting it
+//!   impersonation  the cluster as somebody else: a tenant, an account
+//!   wall      our admission policies, taken down for a while
 //!   writes    how much an account wrote, by the same log
 //! ```
 
@@ -32,6 +34,7 @@ pub mod diagnostics;
 pub mod disk;
 pub mod events;
 pub mod files;
+pub mod impersonation;
 pub mod objects;
 pub mod operator;
 pub mod policy;
@@ -44,6 +47,7 @@ pub mod tape;
 pub mod traces;
 pub mod until;
 pub mod volumes;
+pub mod wall;
 pub mod worker;
 pub mod writes;
 

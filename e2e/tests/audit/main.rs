@@ -55,9 +55,11 @@ async fn every_rule_was_used_and_nothing_was_refused() -> Result<()> {
 async fn rules_of(bed: &Bed) -> Result<BTreeSet<Access>> {
     let cluster_wide: Api<ClusterRole> = Api::all(bed.client.clone());
     let own: Api<Role> = Api::namespaced(bed.client.clone(), "sync-operator");
-    let cluster_wide = cluster_wide.get("vmdisk-controller").await.context("the ClusterRole is missing")?;
     let own = own.get("vmdisk-controller").await.context("the Role is missing")?;
-    let mut all = granted(&cluster_wide.rules.unwrap_or_default());
-    all.extend(granted(&own.rules.unwrap_or_default()));
+    let mut all = granted(&own.rules.unwrap_or_default());
+    for name in ["vmdisk-controller", "vmdisk-images", "vmdisk-claims"] {
+        let role = cluster_wide.get(name).await.with_context(|| format!("the ClusterRole {name} is missing"))?;
+        all.extend(granted(&role.rules.unwrap_or_default()));
+    }
     Ok(all)
 }

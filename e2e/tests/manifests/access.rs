@@ -1,21 +1,19 @@
 //! Who may do what, as the API server's own authorizer sees it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use kube::Api;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::PostParams;
 use vmdisk_e2e::testing::audit::CONTROLLER;
-use vmdisk_e2e::testing::{Bed, Scene, scenario, until};
+use vmdisk_e2e::testing::{Bed, impersonation, scenario, until};
 
 const READ: &[&str] = &["get", "list", "watch"];
 const WRITE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
 
 /// A resource, with its group behind a point and its subresource behind a slash: `pods/log`, `leases.coordination.k8s.io`.
-fn attributes(namespace: &str, verb: &str, resource: &str, name: Option<&str>) -> ResourceAttributes {
+pub(crate) fn attributes(namespace: &str, verb: &str, resource: &str, name: Option<&str>) -> ResourceAttributes {
     let (plural, group) = resource.split_once('.').unwrap_or((resource, ""));
     let (plural, subresource) = plural.split_once('/').map_or((plural, None), |(plural, sub)| (plural, Some(sub)));
     ResourceAttributes {
@@ -29,7 +27,7 @@ fn attributes(namespace: &str, verb: &str, resource: &str, name: Option<&str>) -
     }
 }
 
-async fn may(bed: &Bed, user: &str, what: ResourceAttributes) -> Result<bool> {
+pub(crate) async fn may(bed: &Bed, user: &str, what: ResourceAttributes) -> Result<bool> {
     let review = SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
             user: Some(user.to_owned()),
@@ -113,7 +111,7 @@ async fn users_get_images_and_see_syncs_through_the_clusters_own_roles() {
             ),
         ] {
             let user = format!("{role}-of-{}", scene.namespace);
-            grant(scene, role, &user).await?;
+            impersonation::bind(scene, &scene.namespace, role, &user).await?;
             // The authorizer learns of a new binding by watch.
             let expected = [images, syncs];
             until::probed(&format!("{role} has {expected:?}"), Duration::from_secs(20), async || {
@@ -136,26 +134,4 @@ async fn users_get_images_and_see_syncs_through_the_clusters_own_roles() {
         Ok(())
     })
     .await;
-}
-
-async fn grant(scene: &Scene, role: &str, user: &str) -> Result<()> {
-    let binding = RoleBinding {
-        metadata: ObjectMeta {
-            name: Some(user.to_owned()),
-            labels: Some(BTreeMap::from([("vmdisk-e2e".to_owned(), "true".to_owned())])),
-            ..ObjectMeta::default()
-        },
-        role_ref: RoleRef {
-            api_group: Some("rbac.authorization.k8s.io".to_owned()),
-            kind: "ClusterRole".to_owned(),
-            name: role.to_owned(),
-        },
-        subjects: Some(vec![Subject {
-            api_group: Some("rbac.authorization.k8s.io".to_owned()),
-            kind: "User".to_owned(),
-            name: user.to_owned(),
-            namespace: None,
-        }]),
-    };
-    scene.create(&binding).await.map(drop)
 }

@@ -8,6 +8,7 @@ mod healing;
 mod history;
 mod kills;
 mod ledger;
+mod narrow;
 mod placement;
 mod random;
 mod replicas;
