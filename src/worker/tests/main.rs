@@ -18,6 +18,7 @@ mod killed;
 mod layers;
 mod reach;
 mod reading;
+mod redirects;
 mod registry;
 mod repository;
 mod resumed;
