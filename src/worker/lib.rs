@@ -26,6 +26,7 @@ mod remove;
 pub mod report;
 pub mod resume;
 pub mod room;
+mod shown;
 pub mod sink;
 pub mod source;
 pub mod staging;

@@ -17,6 +17,7 @@ use super::resolver::{CheckedResolver, proxy_hosts};
 use crate::failure::{Failure, Reason, Result};
 use crate::policy::Policy;
 use crate::redact::redacted;
+use crate::shown::{sentence, shown};
 
 /// As many as browsers follow is more than any registry or bucket needs.
 const MAX_REDIRECTS: usize = 10;
@@ -297,13 +298,13 @@ fn redirect(from: &Url, response: &Response) -> Result<Option<Url>> {
     match (from.scheme(), next.scheme()) {
         (_, "https") | ("http", "http") => Ok(Some(next)),
         ("https", "http") => Err(bad("from https to plain http, which is refused")),
-        (_, scheme) => Err(bad(&format!("to a URL of scheme {scheme}"))),
+        (_, scheme) => Err(bad(&format!("to a URL of scheme {}", shown(scheme)))),
     }
 }
 
 /// The failure behind an error of the HTTP library: the policy's, when the resolver refused an address.
 pub(super) fn connection(url: &Url, error: &reqwest::Error) -> Failure {
-    let host = url.host_str().unwrap_or_default();
+    let host = shown(url.host_str().unwrap_or_default());
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(current) = cause {
         if let Some(failure) = current.downcast_ref::<Failure>() {
@@ -317,7 +318,10 @@ pub(super) fn connection(url: &Url, error: &reqwest::Error) -> Failure {
         if let Some(rustls::Error::InvalidCertificate(why)) = inner.downcast_ref() {
             return Failure::new(
                 Reason::Untrusted,
-                format!("the certificate of {host} is not trusted: {why}; name the CA that signed it in certConfigMap"),
+                format!(
+                    "the certificate of {host} is not trusted: {}; name the CA that signed it in certConfigMap",
+                    sentence(&why.to_string())
+                ),
             );
         }
         cause = current.source();

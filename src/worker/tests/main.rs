@@ -7,6 +7,7 @@ mod allocation;
 mod archives;
 mod artifacts;
 mod block;
+mod bounds;
 mod convert;
 mod device;
 mod faults;

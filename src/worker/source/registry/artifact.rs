@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::manifest::{Descriptor, malformed};
 use crate::failure::{Failure, Reason, Result};
 use crate::quantity;
-use crate::unpack::shown;
+use crate::shown::shown;
 
 /// Disks as KubeVirt exports them.
 const KUBEVIRT_DISK: &str = "application/vnd.kubevirt.disk.";
@@ -25,7 +25,7 @@ const PART_TOTAL: &str = "part.total";
 const PART_ANNOTATIONS: &str = "org.trycua.lume.";
 
 /// More names than these help nobody.
-const MOST_NAMES: usize = 8;
+pub(super) const MOST_NAMES: usize = 8;
 
 /// The blob that holds the disk, in its parts, and the path to look for inside, when it has not named the blob itself.
 pub(super) fn choose<'a, 'p>(
