@@ -252,7 +252,19 @@ fn judge(disk: &Disk, greeting: &Greeting) -> Result<()> {
 fn unschedulable(pod: &Pod) -> Option<String> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled")?;
-    if scheduled.status == "False" { scheduled.message.clone() } else { None }
+    if scheduled.status == "False" { scheduled.message.as_deref().map(said_once) } else { None }
+}
+
+/// The scheduler's message without sentences that only repeat the end of the one before: of a claim that is not there it
+/// says so twice, once when it filters the nodes and once when it looks for a pod to preempt ("… not found. not found").
+fn said_once(message: &str) -> String {
+    let mut said: Vec<&str> = Vec::new();
+    for sentence in message.trim_end_matches('.').split(". ") {
+        if !said.last().is_some_and(|before| before.ends_with(sentence)) {
+            said.push(sentence);
+        }
+    }
+    said.join(". ")
 }
 
 fn has_succeeded(pod: &Pod) -> Option<()> {
