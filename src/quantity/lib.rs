@@ -1,9 +1,8 @@
-//! Kubernetes quantities as bytes.
+//! Sizes as Kubernetes writes them, and as a human reads them: text alone, so that whoever compares two sizes compares
+//! them in the same way, with a Kubernetes client at hand or without one.
 //!
 //! The grammar is apimachinery's (`pkg/api/resource/quantity.go`): a signed decimal number and a suffix, which is
 //! binary (`Ki` to `Ei`), decimal (`n`, `u`, `m`, none, `k` to `E`) or an exponent (`e3`, `E3`).
-
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 /// Why a quantity is no number of bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,13 +18,12 @@ pub enum QuantityError {
     TooLarge(String),
 }
 
-/// The number of bytes a quantity stands for; a fraction of a byte counts as one, as in Kubernetes.
+/// The number of bytes that a quantity stands for, never less than 0; a fraction of a byte counts as one, as in Kubernetes.
 ///
 /// # Errors
 ///
 /// [`QuantityError`] when the text is not a quantity, is negative, or exceeds `i64`.
-pub fn bytes(quantity: &Quantity) -> Result<i64, QuantityError> {
-    let text = quantity.0.as_str();
+pub fn parse(text: &str) -> Result<i64, QuantityError> {
     let syntax = || QuantityError::Syntax(text.to_owned());
     let (negative, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -43,6 +41,17 @@ pub fn bytes(quantity: &Quantity) -> Result<i64, QuantityError> {
         return Err(QuantityError::Negative(text.to_owned()));
     }
     Ok(value)
+}
+
+/// A number of bytes with the largest binary unit that loses nothing, otherwise in bytes.
+#[must_use]
+pub fn human(bytes: u64) -> String {
+    for (unit, name) in [(1 << 40, "Ti"), (1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")] {
+        if bytes >= unit && bytes.is_multiple_of(unit) {
+            return format!("{}{name}", bytes / unit);
+        }
+    }
+    format!("{bytes} bytes")
 }
 
 /// What a suffix multiplies by.
@@ -102,5 +111,4 @@ impl Scale {
 }
 
 #[cfg(test)]
-#[path = "quantity_tests.rs"]
 mod tests;

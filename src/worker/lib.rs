@@ -20,7 +20,6 @@ mod opening;
 pub mod pipeline;
 pub mod policy;
 pub mod progress;
-mod quantity;
 pub mod redact;
 mod remove;
 pub mod report;
