@@ -27,7 +27,7 @@ use vmdisk_e2e::vm::disk::{self, Disk};
 use vmdisk_e2e::vm::{container_disk, image};
 use vmdisk_e2e::{cache, launcher};
 
-use crate::deploy;
+use crate::deploy::{self, Profile};
 use kubectl::Kubectl;
 use manifests::{CLAIM, NAMESPACE, VM};
 use story::Story;
@@ -64,7 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     launcher::up(&instance)?;
 
     story.step("The operator: its two images, and the manifests")?;
-    deploy::run()?;
+    deploy::run(Profile::Images)?;
     let machine = image::ensure(&instance)?;
 
     let demo = Demo::new(&instance, machine)?;
