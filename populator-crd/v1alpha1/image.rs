@@ -39,8 +39,8 @@ use crate::schema;
     printcolumn(
         name = "Size",
         type_ = "string",
-        json_path = ".spec.diskSize",
-        description = "The request of the golden claim"
+        json_path = ".status.size",
+        description = "Size of the disk: diskSize, or what the image describes once it was read"
     ),
     printcolumn(
         name = "Claims",

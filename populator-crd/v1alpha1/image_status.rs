@@ -38,6 +38,12 @@ pub struct VMDiskImageStatus {
     #[schemars(with = "SourceFacts")]
     pub source: Option<SourceFacts>,
 
+    /// How large the disk is, for humans: diskSize as it was written, or else what the source describes, rounded up to the
+    /// whole mebibytes that a volume gets. Absent until one of them is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub size: Option<String>,
+
     /// How many claims are being filled from this image, and were, as far as their syncs are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ClaimCounts")]

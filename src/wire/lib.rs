@@ -17,7 +17,7 @@ mod report;
 pub use job::{Format, Job, JobError, Limits, Operation, Source, SourceType, Target, TargetKind};
 pub use outcome::{ExitClass, INTERRUPTED, UNFINISHED};
 pub use progress::{Progress, Stage};
-pub use report::{MAX_REPORT_BYTES, Report, SourceFacts, StageWait};
+pub use report::{MAX_CHECKSUM, MAX_DIGEST, MAX_REASON, MAX_REPORT_BYTES, Report, SourceFacts, StageWait};
 
 /// The version of the documents in this crate. It moves only when an old reader would misunderstand a new document.
 pub const SCHEMA_VERSION: u32 = 1;

@@ -8,6 +8,18 @@ use crate::{ExitClass, Format, SCHEMA_VERSION};
 /// The kubelet keeps this much of a termination message (Kubernetes `MaxContainerTerminationMessageLength`).
 pub const MAX_REPORT_BYTES: usize = 4096;
 
+/// The longest digest or `ETag` in a report: what the API's status takes.
+pub const MAX_DIGEST: usize = 512;
+
+/// The longest checksum in a report; those of the contract have at most 135 characters.
+pub const MAX_CHECKSUM: usize = 256;
+
+/// The longest reason in a report. They are single words.
+pub const MAX_REASON: usize = 64;
+
+/// As many bytes of the message as go before the table of waits, which is for humans with time.
+const MESSAGE_FIRST: usize = 1024;
+
 /// The report of one attempt. Carries no credential: URLs are printed without userinfo and query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,17 +71,28 @@ impl Default for Report {
 
 impl Report {
     /// The report in a termination message; `None` when it holds none of a known version (a log tail, a cut document).
+    /// What it says is within the bounds of this module, whoever wrote it.
     #[must_use]
     pub fn parse(message: &str) -> Option<Self> {
-        serde_json::from_str(message).ok().filter(|report: &Self| report.schema_version == SCHEMA_VERSION)
+        let report: Self = serde_json::from_str(message).ok()?;
+        (report.schema_version == SCHEMA_VERSION).then(|| report.bounded())
     }
 
-    /// The report as JSON of at most [`MAX_REPORT_BYTES`], the message shortened where it must be: a document cut by
-    /// the kubelet could not be read at all.
+    /// The report without what is beyond its bounds.
+    fn bounded(mut self) -> Self {
+        self.reason.truncate(self.reason.floor_char_boundary(MAX_REASON));
+        self.source = self.source.bounded();
+        self
+    }
+
+    /// The report as JSON of at most [`MAX_REPORT_BYTES`], whatever it holds: a document cut by the kubelet could not be
+    /// read at all. Facts beyond their bounds are left out, the message is shortened where it must be, and the waits go
+    /// before the best part of the message.
     #[must_use]
     pub fn to_message(&self) -> String {
         const ELLIPSIS: &str = "…";
-        let mut report = self.clone();
+        // The rest has a bound: what is kept of reason and facts, escaped, is less than half of what there is room for.
+        let mut report = self.clone().bounded();
         loop {
             let text = serde_json::to_string(&report).unwrap_or_default();
             let excess = text.len().saturating_sub(MAX_REPORT_BYTES);
@@ -78,10 +101,9 @@ impl Report {
             }
             // Escapes make a character longer in JSON than in memory, so one cut may take a little too much.
             let keep = report.message.len().saturating_sub(excess + ELLIPSIS.len());
-            if keep == 0 {
-                report.message.clear();
+            if keep < MESSAGE_FIRST && !report.waits.is_empty() {
                 report.waits.clear();
-                return serde_json::to_string(&report).unwrap_or_default();
+                continue;
             }
             report.message.truncate(report.message.floor_char_boundary(keep));
             report.message.push_str(ELLIPSIS);
@@ -90,6 +112,11 @@ impl Report {
 }
 
 /// What an attempt learnt of its source.
+///
+/// Servers write some of it, and all of it goes to the status of API objects: so what is out of bounds is no fact.
+/// A digest has at most [`MAX_DIGEST`] characters of printable ASCII, a checksum at most [`MAX_CHECKSUM`]. An `ETag` that
+/// is longer, or of other characters, is good inside the attempt that met it (for the ranges of one download, and in the
+/// record that a volume keeps of its own progress) and is reported as none: a later attempt is then not pinned to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceFacts {
@@ -109,6 +136,26 @@ pub struct SourceFacts {
     /// The size of what is fetched, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+}
+
+impl SourceFacts {
+    /// Whether this can be a report's [`digest`](Self::digest).
+    #[must_use]
+    pub fn takes_digest(text: &str) -> bool {
+        is_fact(text, MAX_DIGEST)
+    }
+
+    /// The facts without those that are beyond their bounds.
+    fn bounded(mut self) -> Self {
+        self.digest = self.digest.filter(|digest| Self::takes_digest(digest));
+        self.checksum = self.checksum.filter(|checksum| is_fact(checksum, MAX_CHECKSUM));
+        self
+    }
+}
+
+/// Whether the text is of at most `limit` characters of printable ASCII.
+fn is_fact(text: &str, limit: usize) -> bool {
+    text.len() <= limit && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// How long a stage stood still.

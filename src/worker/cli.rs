@@ -9,7 +9,6 @@ use vmdisk_wire::{Format, Job, Limits, Operation, Source, SourceType, TargetKind
 use crate::failure::{Failure, Reason, Result};
 use crate::http::Options;
 use crate::policy::Policy;
-use crate::quantity;
 use crate::sink::Wish;
 use crate::staging::Scratch;
 use crate::work::Work;
@@ -162,8 +161,7 @@ pub enum DiskFormat {
 
 /// Reads a number of bytes.
 fn bytes(text: &str) -> Result<u64, String> {
-    quantity::parse(text)
-        .ok_or_else(|| format!("{text:?} is no size; write a number and a unit, for example 24Gi or 500M"))
+    volume_quantity::parse(text).map(i64::unsigned_abs).map_err(|error| error.to_string())
 }
 
 impl Run {

@@ -6,6 +6,7 @@ use crc_fast::CrcAlgorithm;
 use ring::digest::{Context, SHA256, SHA512};
 
 use crate::failure::{Failure, Reason, Result};
+use crate::shown::shown;
 
 /// The hash functions that registries and users name, and those that object stores record. The latter are no proof
 /// against malice, but against everything that breaks on the way.
@@ -61,8 +62,10 @@ impl Digest {
     ///
     /// The text of what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let expected =
-            || format!("{text:?} is no digest; expected sha256: and 64 hexadecimal digits, or sha512: and 128");
+        let expected = || {
+            let text = shown(text);
+            format!("\"{text}\" is no digest; expected sha256: and 64 hexadecimal digits, or sha512: and 128")
+        };
         let (name, hex) = text.split_once(':').ok_or_else(expected)?;
         let (algorithm, length) = match name {
             "sha256" => (Algorithm::Sha256, 64),

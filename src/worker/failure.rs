@@ -7,6 +7,8 @@ use std::time::Duration;
 use vmdisk_format::{Error as FormatError, Refusal};
 use vmdisk_wire::ExitClass;
 
+use crate::shown;
+
 /// Shorthand for results of this crate.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
@@ -23,9 +25,10 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure for `reason` with its message.
+    /// A failure for `reason` with its message, which loses what is too long or not for a terminal: whatever a stranger
+    /// wrote may have found its way into it.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), retry_after: None }
+        Self { reason, message: shown::message(&message.into()), retry_after: None }
     }
 
     /// An image that the inspector or a decoder refuses.

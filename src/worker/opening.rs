@@ -5,14 +5,14 @@ use std::fs::File;
 use std::path::Path;
 
 use vmdisk_format::ReadAt;
-use vmdisk_wire::{Limits, Source as Spec};
+use vmdisk_wire::{Limits, Source as Spec, SourceFacts};
 
 use crate::digest::Verifier;
 use crate::failure::{Failure, Reason, Result};
 use crate::http::{Body, Identity, Object, RangedObject};
 use crate::pipeline::Feed;
 use crate::progress::Counters;
-use crate::redact::redacted;
+use crate::redact::located;
 use crate::report::Findings;
 use crate::resume::Resume;
 use crate::sink::{Target, UNIT};
@@ -155,7 +155,7 @@ async fn go_on(blob: &Blob, target: &Target, counters: &Counters) -> Result<Opti
 
 /// The object bound to what an earlier attempt knew of it; `None` when it is another one.
 fn expecting(object: &Object, resume: &Resume) -> Option<Object> {
-    if redacted(&object.url) != resume.url {
+    if located(&object.url) != resume.url {
         return None;
     }
     let mut object = object.clone();
@@ -174,7 +174,7 @@ fn expecting(object: &Object, resume: &Resume) -> Option<Object> {
 /// What a later attempt needs to know these bytes again.
 fn resumable(object: &Object) -> Option<Resume> {
     Some(Resume {
-        url: redacted(&object.url),
+        url: located(&object.url),
         identity: name_of(&object.identity, object).filter(|_| object.resumable())?,
         size: object.size?,
         bytes: 0,
@@ -193,6 +193,8 @@ fn name_of(identity: &Identity, object: &Object) -> Option<String> {
 pub(crate) fn learn(blob: &Blob, object: &Object, findings: &Findings) -> Option<u64> {
     let size = if blob.is_cut() { Some(blob.parts.iter().map(|part| part.size).sum()) } else { object.size };
     let digest = findings.facts().digest;
-    findings.source(digest.or_else(|| object.identity.tag().map(str::to_owned)), size);
+    // A tag that nothing but this attempt may know is good for this attempt alone.
+    let tag = || object.identity.tag().filter(|tag| SourceFacts::takes_digest(tag)).map(str::to_owned);
+    findings.source(digest.or_else(tag), size);
     size
 }

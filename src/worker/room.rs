@@ -1,7 +1,8 @@
 //! How large a disk may be, and how large it becomes. Pure.
 
+use volume_quantity::human;
+
 use crate::failure::{Failure, Reason, Result};
-use crate::quantity::human;
 
 /// Disks are whole multiples of this (KubeVirt `AlignImageSizeTo1MiB`).
 pub const ALIGNMENT: u64 = 1 << 20;

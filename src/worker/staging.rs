@@ -6,9 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use vmdisk_format::ReadAt;
+use volume_quantity::human;
 
 use crate::failure::{Failure, Reason, Result};
-use crate::quantity::human;
 
 /// What the names of staged images begin with.
 const PREFIX: &str = ".vmdisk-staged-";

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use vmdisk_wire::{
     ExitClass, Job, Limits, Operation, SCRATCH_DIRECTORY, Source as Spec, SourceType, Stage, TargetKind,
 };
+use volume_quantity::human;
 
 use crate::decode::{self, Decode, Decoded};
 use crate::digest::Verifier;
@@ -15,7 +16,6 @@ use crate::opening::{self, Bytes, Opened};
 use crate::pipeline::{self, Feed};
 use crate::policy::Policy;
 use crate::progress::Counters;
-use crate::quantity::human;
 use crate::report::{Findings, from_wire};
 use crate::sink::{self, DeviceTarget, FileTarget, Target, Wish};
 use crate::source::{self, Resolved, Secret};

@@ -21,12 +21,11 @@ impl Launcher {
                 continue;
             }
             // The first ones meet an API server that is still making its own objects.
-            poll::until(&format!("the manifests of {dir} to be applied"), Duration::from_secs(30), || {
+            poll::until(&format!("the manifests of {dir} to be applied"), Duration::from_mins(2), || {
                 self.apply(&manifests).map(Some)
             })?;
         }
-        let established =
-            ["wait", "--for=condition=Established", "--timeout=30s", "customresourcedefinitions", "--all"];
+        let established = ["wait", "--for=condition=Established", "--timeout=2m", "customresourcedefinitions", "--all"];
         self.kubectl().args(established).run()
     }
 }

@@ -117,7 +117,7 @@ impl Cgroup {
     pub(crate) fn remove(&self) -> Result<()> {
         for dir in self.dirs.iter().chain(&self.strays) {
             // A group stays busy for a moment after its last process was reaped.
-            poll::until(&format!("the cgroup {} to be removed", dir.display()), Duration::from_secs(10), || {
+            poll::until(&format!("the cgroup {} to be removed", dir.display()), Duration::from_mins(1), || {
                 remove_tree(dir).map(Some)
             })?;
         }

@@ -13,7 +13,7 @@ use crate::command::{Cmd, cmd};
 use crate::poll;
 
 /// How long a component may take to answer; generous, because a machine may be busy with a build.
-const READY: Duration = Duration::from_secs(90);
+const READY: Duration = Duration::from_mins(4);
 
 /// Every request is noted with its user, verb, object and answer, so that tests can count the writes of one account and
 /// find what was forbidden. Only probes and the chatter of watches on the API server's own health stay out.

@@ -13,7 +13,7 @@ use super::process::Component;
 use crate::command::cmd;
 use crate::instance::{NODES, Node};
 
-const READY: Duration = Duration::from_secs(90);
+const READY: Duration = Duration::from_mins(4);
 
 /// The first path under which this machine may have the CNI plugins.
 const CNI_PLUGINS: &str = "/usr/lib/cni";

@@ -15,7 +15,7 @@ use super::process::Component;
 use crate::instance::Instance;
 use crate::servers::{Auth, Config, SOURCES, ServerConfig};
 
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_mins(2);
 
 /// Access key of the S3 server's one account.
 pub(crate) const S3_ACCESS_KEY: &str = "VMDISKTESTACCESS";

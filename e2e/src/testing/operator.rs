@@ -15,7 +15,7 @@ use crate::machine::kill_container;
 
 const NAMESPACE: &str = "sync-operator";
 const LEASE: &str = "vmdisk-controller";
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_mins(2);
 
 /// Kills the leader's container, and waits until the kubelet has started it again.
 ///

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use super::{Bed, diagnostics, until};
 
 /// How long a namespace may take to go. design.md, principle 1: a user's delete is never held.
-const GONE: Duration = Duration::from_secs(90);
+const GONE: Duration = Duration::from_mins(3);
 
 /// What a test works on.
 #[derive(Clone)]
@@ -147,7 +147,7 @@ async fn new_namespace(bed: &Bed, stem: &str) -> Result<String> {
     let name = made.name_any();
     // Pods are refused until the account is there.
     let accounts = Api::<k8s_openapi::api::core::v1::ServiceAccount>::namespaced(bed.client.clone(), &name);
-    until::exists(&accounts, "default", Duration::from_secs(30)).await?;
+    until::exists(&accounts, "default", Duration::from_mins(2)).await?;
     Ok(name)
 }
 

@@ -27,7 +27,7 @@ use vmdisk_e2e::vm::disk::{self, Disk};
 use vmdisk_e2e::vm::{container_disk, image};
 use vmdisk_e2e::{cache, launcher};
 
-use crate::deploy;
+use crate::deploy::{self, Profile};
 use kubectl::Kubectl;
 use manifests::{CLAIM, NAMESPACE, VM};
 use story::Story;
@@ -64,7 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     launcher::up(&instance)?;
 
     story.step("The operator: its two images, and the manifests")?;
-    deploy::run()?;
+    deploy::run(Profile::Images)?;
     let machine = image::ensure(&instance)?;
 
     let demo = Demo::new(&instance, machine)?;
@@ -252,7 +252,19 @@ fn judge(disk: &Disk, greeting: &Greeting) -> Result<()> {
 fn unschedulable(pod: &Pod) -> Option<String> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled")?;
-    if scheduled.status == "False" { scheduled.message.clone() } else { None }
+    if scheduled.status == "False" { scheduled.message.as_deref().map(said_once) } else { None }
+}
+
+/// The scheduler's message without sentences that only repeat the end of the one before: of a claim that is not there it
+/// says so twice, once when it filters the nodes and once when it looks for a pod to preempt ("… not found. not found").
+fn said_once(message: &str) -> String {
+    let mut said: Vec<&str> = Vec::new();
+    for sentence in message.trim_end_matches('.').split(". ") {
+        if !said.last().is_some_and(|before| before.ends_with(sentence)) {
+            said.push(sentence);
+        }
+    }
+    said.join(". ")
 }
 
 fn has_succeeded(pod: &Pod) -> Option<()> {

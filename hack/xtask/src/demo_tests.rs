@@ -26,3 +26,25 @@ fn a_guest_that_booted_from_anything_else_is_not() {
         assert!(error.contains(named), "{error}");
     }
 }
+
+#[test]
+fn what_the_scheduler_says_twice_is_told_once() {
+    for (message, expected) in [
+        (
+            "0/2 nodes are available: persistentvolumeclaim \"vm-disk\" not found. not found",
+            "0/2 nodes are available: persistentvolumeclaim \"vm-disk\" not found",
+        ),
+        (
+            "0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: 2 No victims found.",
+            "0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: 2 No victims found",
+        ),
+        ("not found. not found.", "not found"),
+        ("", ""),
+    ] {
+        let pod: Pod = serde_json::from_value(serde_json::json!({"status": {"conditions": [
+            {"type": "PodScheduled", "status": "False", "message": message},
+        ]}}))
+        .expect("a pod");
+        assert_eq!(unschedulable(&pod).as_deref(), Some(expected));
+    }
+}

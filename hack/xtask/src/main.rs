@@ -28,7 +28,7 @@ enum Command {
     #[command(subcommand)]
     Cluster(cluster::Command),
     /// Build the images and put the project onto the cluster
-    Deploy,
+    Deploy(deploy::Options),
     /// Run every check, or the tests whose name contains FILTER
     Test(test::Options),
     /// Measure, and compare with the targets
@@ -49,7 +49,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Demo(options) => demo::run(&options),
         Command::Cluster(command) => cluster::run(&command),
-        Command::Deploy => deploy::run(),
+        Command::Deploy(options) => deploy::run(options.profile()),
         Command::Test(options) => test::run(&options),
         Command::Bench(bench) => bench::run(&bench),
         Command::Fuzz(options) => fuzz::run(&options),

@@ -11,7 +11,8 @@ use vmdisk_e2e::instance::Instance;
 use vmdisk_e2e::launcher;
 use vmdisk_e2e::say::say;
 
-use crate::{deploy, generate};
+use crate::deploy::{self, Profile};
+use crate::generate;
 use suites::Lane;
 
 /// Options of `cargo xtask test`.
@@ -89,7 +90,7 @@ fn on_cluster(
     let was_up = Environment::load(instance).is_ok();
     let outcome = report
         .stage("cluster", || launcher::up(instance))
-        .and_then(|()| report.stage("deployment", deploy::run))
+        .and_then(|()| report.stage("images and deployment", || deploy::run(Profile::Images)))
         .and_then(|()| tests(instance, report));
     if outcome.is_err() {
         let logs = launcher::save_logs(instance).context("the cluster's logs cannot be saved")?;
@@ -111,15 +112,63 @@ impl Report {
         say(&format!("\n=== {title}"));
         let start = Instant::now();
         let outcome = run();
-        self.0.push((title.to_owned(), start.elapsed(), outcome.is_ok()));
+        let took = start.elapsed();
+        // Told at once, too: whoever ends the run never sees the table.
+        say(&format!("=== {title}: {}", minutes(took)));
+        self.0.push((title.to_owned(), took, outcome.is_ok()));
         outcome.with_context(|| format!("{title} failed"))
     }
 
     fn print(&self) {
-        say("");
-        for (title, took, passed) in &self.0 {
-            let verdict = if *passed { "passed" } else { "FAILED" };
-            say(&format!("{verdict}  {:>6.1} s  {title}", took.as_secs_f64()));
-        }
+        say(&format!("\n{}", self.table()));
+    }
+
+    /// A line for each stage, and one for all of them.
+    fn table(&self) -> String {
+        let line = |verdict: &str, took: Duration, title: &str| format!("{verdict}  {:>11}  {title}", minutes(took));
+        let verdict = |passed: bool| if passed { "passed" } else { "FAILED" };
+        let mut lines: Vec<String> =
+            self.0.iter().map(|(title, took, passed)| line(verdict(*passed), *took, title)).collect();
+        let total = self.0.iter().map(|(_, took, _)| *took).sum();
+        lines.push(line(verdict(self.0.iter().all(|(.., passed)| *passed)), total, "in all"));
+        lines.join("\n")
+    }
+}
+
+/// A time as humans read it.
+fn minutes(time: Duration) -> String {
+    format!("{}:{:02} min", time.as_secs() / 60, time.as_secs() % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    #[test]
+    fn every_stage_is_told_with_its_time_and_all_of_them_in_one_line() {
+        let mut report = Report::default();
+        let stages = [("lints", 61, true), ("end-to-end tests", 3599, true), ("audit", 0, false)];
+        report
+            .0
+            .extend(stages.map(|(title, seconds, passed)| (title.to_owned(), Duration::from_secs(seconds), passed)));
+        assert_eq!(
+            report.table(),
+            "passed     1:01 min  lints\n\
+             passed    59:59 min  end-to-end tests\n\
+             FAILED     0:00 min  audit\n\
+             FAILED    61:00 min  in all"
+        );
+    }
+
+    #[test]
+    fn a_stage_that_fails_is_told_too() {
+        let mut report = Report::default();
+        assert_eq!(report.stage("one", || Ok(1)).ok(), Some(1));
+        let failed: Result<()> = report.stage("two", || bail!("why"));
+        assert_eq!(format!("{:#}", failed.unwrap_err()), "two failed: why");
+        let stages: Vec<_> = report.0.iter().map(|(title, _, passed)| (title.as_str(), *passed)).collect();
+        assert_eq!(stages, [("one", true), ("two", false)]);
     }
 }

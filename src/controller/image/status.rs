@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use populator_crd::v1alpha1::{
-    ClaimCounts, FailureClass, ImageCondition, ImagePhase, ImageReason, LastFailure, SyncPhase, VMDiskImage,
-    VMDiskImageStatus, VMDiskSync, VMDiskSyncStatus,
+use populator_crd::{
+    quantity,
+    v1alpha1::{
+        ClaimCounts, FailureClass, ImageCondition, ImagePhase, ImageReason, LastFailure, SourceFacts, SyncPhase,
+        VMDiskImage, VMDiskImageStatus, VMDiskSync, VMDiskSyncStatus,
+    },
 };
 
 use super::{Invalid, validate};
@@ -47,15 +50,17 @@ pub fn compute(
     let claims = count(syncs, done);
     let failures = failures(&records);
     let last_failure = records.iter().filter_map(|record| record.last_failure.as_ref()).max_by_key(|last| last.time.0);
+    let source = records
+        .iter()
+        .filter(|record| record.image_generation == generation && record.source.is_some())
+        .max_by_key(|record| record.started_at.as_ref().map(|time| time.0))
+        .and_then(|record| record.source.clone());
     VMDiskImageStatus {
         phase: Some(phase(&conditions, claims, latest)),
         message: Some(message(image, &conditions, claims, latest)),
         observed_generation: generation,
-        source: records
-            .iter()
-            .filter(|record| record.image_generation == generation && record.source.is_some())
-            .max_by_key(|record| record.started_at.as_ref().map(|time| time.0))
-            .and_then(|record| record.source.clone()),
+        size: size(image, source.as_ref()),
+        source,
         claims: Some(claims),
         golden: None,
         progress: progress(&records),
@@ -195,6 +200,18 @@ fn failures(records: &[&VMDiskSyncStatus]) -> i32 {
             && record.last_failure.as_ref().is_some_and(|last| last_success.is_none_or(|success| last.time.0 > success))
     });
     failed.map(|record| record.attempt.max(1)).sum()
+}
+
+/// The size in the words of a quantity: what was asked for, or what the source turned out to describe. A column shows
+/// what a status says, and can make nothing of a number of bytes.
+fn size(image: &VMDiskImage, source: Option<&SourceFacts>) -> Option<String> {
+    /// Disks are written in whole mebibytes.
+    const UNIT: u64 = 1 << 20;
+    if let Some(asked) = &image.spec.disk_size {
+        return Some(asked.0.clone());
+    }
+    let described = u64::try_from(source?.virtual_size?).ok()?;
+    Some(quantity::human(described.div_ceil(UNIT) * UNIT))
 }
 
 /// The progress of the sync that is furthest: what somebody who waits for this image's disk sees next.

@@ -1,4 +1,4 @@
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Time};
 use populator_crd::v1alpha1::{Progress, SourceFacts};
 use serde_json::json;
 
@@ -178,4 +178,30 @@ fn nothing_changes_where_nothing_happened() {
         first,
         "no time moves by itself"
     );
+}
+
+#[test]
+fn the_size_is_what_was_asked_for_or_what_the_source_describes() {
+    const GIB: i64 = 1 << 30;
+    for (asked, described, expected) in [
+        (None, None, None),
+        (None, Some(24 * GIB), Some("24Gi")),
+        (None, Some(112 << 20), Some("112Mi")),
+        // An odd length, and a size that is no number of GiB.
+        (None, Some(41_126_400), Some("40Mi")),
+        (None, Some(GIB + 1), Some("1025Mi")),
+        (None, Some(0), Some("0 bytes")),
+        (None, Some(i64::MAX), Some("8388608Ti")),
+        (Some("30Gi"), Some(24 * GIB), Some("30Gi")),
+        (Some("1.5T"), None, Some("1.5T")),
+    ] {
+        let mut image = image();
+        image.spec.disk_size = asked.map(|asked| Quantity(asked.to_owned()));
+        let facts = SourceFacts { virtual_size: described, ..SourceFacts::default() };
+        let read = VMDiskSyncStatus { source: described.map(|_| facts), ..sync(SyncPhase::Succeeded, 1) };
+        assert_eq!(compute_of(&image, vec![read]).size.as_deref(), expected, "{asked:?} {described:?}");
+    }
+    let facts = SourceFacts { virtual_size: Some(GIB), ..SourceFacts::default() };
+    let before = VMDiskSyncStatus { source: Some(facts), image_generation: Some(1), ..sync(SyncPhase::Succeeded, 1) };
+    assert_eq!(compute_of(&image(), vec![before]).size, None, "of another spec");
 }

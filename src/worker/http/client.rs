@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Method, Response};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH, LOCATION, RANGE,
+};
+use reqwest::{Method, Response, StatusCode};
 use url::{Origin, Url};
 
 use super::Authorize;
@@ -15,9 +17,14 @@ use super::resolver::{CheckedResolver, proxy_hosts};
 use crate::failure::{Failure, Reason, Result};
 use crate::policy::Policy;
 use crate::redact::redacted;
+use crate::shown::{sentence, shown};
 
 /// As many as browsers follow is more than any registry or bucket needs.
 const MAX_REDIRECTS: usize = 10;
+
+/// The headers that another origin is shown: which bytes are asked for. Whatever else a request has is between it and
+/// its own server, and may be secret.
+const TRAVELLING: [HeaderName; 3] = [ACCEPT, RANGE, IF_MATCH];
 
 /// How patient a client is.
 #[derive(Debug, Clone)]
@@ -64,7 +71,7 @@ pub struct Request<'a> {
     pub url: &'a Url,
     /// Headers beside those of credentials.
     pub headers: HeaderMap,
-    /// A form, for POST.
+    /// A form, for POST: a credential by itself, as token services take them.
     pub form: Option<String>,
     /// Whose credentials.
     pub authorize: &'a dyn Authorize,
@@ -133,7 +140,8 @@ impl Client {
     }
 
     /// Sends `request` and follows redirects; any other answer is the caller's to judge. Credentials are sent to the
-    /// first origin alone, and never again after a redirect has left it.
+    /// first origin alone, and never again after a redirect has left it. A request that is itself a credential, by its
+    /// form, does not leave it at all.
     ///
     /// # Errors
     ///
@@ -142,27 +150,41 @@ impl Client {
         let home = request.url.origin();
         let mut at_home = true;
         let mut url = request.url.clone();
+        let (mut method, mut form) = (request.method.clone(), request.form.as_ref());
         for _ in 0..=MAX_REDIRECTS {
             self.check(&url, request.implied)?;
-            let mut hop = self.inner.request(request.method.clone(), url.clone());
-            if let Some(form) = &request.form {
-                hop = hop.header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.clone());
+            let mut hop =
+                self.inner.request(method.clone(), url.clone()).headers(headers(&request, at_home)).build().map_err(
+                    |error| Failure::new(Reason::InvalidUrl, format!("{}: {}", redacted(&url), chain(&error))),
+                )?;
+            if let Some(form) = form {
+                hop.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+                *hop.body_mut() = Some(form.clone().into());
             }
-            let mut hop = hop
-                .headers(request.headers.clone())
-                .build()
-                .map_err(|error| Failure::new(Reason::InvalidUrl, format!("{}: {}", redacted(&url), chain(&error))))?;
-            // Ranges and digests are of the stored bytes; nothing may be compressed on the way.
-            hop.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             if at_home {
                 request.authorize.authorize(&mut hop).await?;
             }
             let response =
                 self.patiently(self.inner.execute(hop), &url).await?.map_err(|error| connection(&url, &error))?;
-            let Some(next) = redirect(&url, &response)? else {
+            let Some(mut next) = redirect(&url, &response)? else {
                 return Ok(response);
             };
-            at_home &= next.origin() == home;
+            if next.origin() != home {
+                if form.is_some() {
+                    return Err(strays(&url, &next));
+                }
+                at_home = false;
+            }
+            if !at_home {
+                // Userinfo would be sent as credentials, and a stranger does not choose whom we pass for. An HTTP URL
+                // can always do without it.
+                let _ = next.set_username("");
+                let _ = next.set_password(None);
+            }
+            if form.is_some() && response.status() == StatusCode::SEE_OTHER {
+                // What was asked for lies there, and is fetched without the form (RFC 9110, section 15.4.4).
+                (method, form) = (Method::GET, None);
+            }
             url = next;
         }
         Err(Failure::new(
@@ -231,6 +253,33 @@ impl Client {
     }
 }
 
+/// The headers of one hop of `request`, beside those of credentials.
+fn headers(request: &Request<'_>, at_home: bool) -> HeaderMap {
+    let mut headers = match at_home {
+        true => request.headers.clone(),
+        false => TRAVELLING
+            .into_iter()
+            .filter_map(|name| request.headers.get(&name).cloned().map(|value| (name, value)))
+            .collect(),
+    };
+    // Ranges and digests are of the stored bytes; nothing may be compressed on the way.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers
+}
+
+/// A redirect that would carry a credential away.
+fn strays(from: &Url, to: &Url) -> Failure {
+    Failure::new(
+        Reason::BadRedirect,
+        format!(
+            "{} redirects a request that holds a credential to another origin, {}, which is refused; name the address that \
+             answers itself",
+            redacted(from),
+            redacted(to)
+        ),
+    )
+}
+
 /// Where a redirect leads; `None` for any other answer.
 fn redirect(from: &Url, response: &Response) -> Result<Option<Url>> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
@@ -249,13 +298,13 @@ fn redirect(from: &Url, response: &Response) -> Result<Option<Url>> {
     match (from.scheme(), next.scheme()) {
         (_, "https") | ("http", "http") => Ok(Some(next)),
         ("https", "http") => Err(bad("from https to plain http, which is refused")),
-        (_, scheme) => Err(bad(&format!("to a URL of scheme {scheme}"))),
+        (_, scheme) => Err(bad(&format!("to a URL of scheme {}", shown(scheme)))),
     }
 }
 
 /// The failure behind an error of the HTTP library: the policy's, when the resolver refused an address.
 pub(super) fn connection(url: &Url, error: &reqwest::Error) -> Failure {
-    let host = url.host_str().unwrap_or_default();
+    let host = shown(url.host_str().unwrap_or_default());
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(current) = cause {
         if let Some(failure) = current.downcast_ref::<Failure>() {
@@ -269,7 +318,10 @@ pub(super) fn connection(url: &Url, error: &reqwest::Error) -> Failure {
         if let Some(rustls::Error::InvalidCertificate(why)) = inner.downcast_ref() {
             return Failure::new(
                 Reason::Untrusted,
-                format!("the certificate of {host} is not trusted: {why}; name the CA that signed it in certConfigMap"),
+                format!(
+                    "the certificate of {host} is not trusted: {}; name the CA that signed it in certConfigMap",
+                    sentence(&why.to_string())
+                ),
             );
         }
         cause = current.source();

@@ -11,6 +11,10 @@ use url::{Origin, Url};
 use super::{Anonymous, Authorize, Client, Request, refusal};
 use crate::failure::{Failure, Reason, Result};
 use crate::redact::redacted;
+use crate::shown::{sentence, shown};
+
+/// A tag longer than this is none. It travels back in `If-Match`, and servers take 8 KiB of headers in all.
+const LONGEST_TAG: usize = 4096;
 
 /// What says that two answers are of the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +33,7 @@ impl Identity {
     pub fn of(headers: &HeaderMap) -> Self {
         match headers.get(ETAG).and_then(|tag| tag.to_str().ok()) {
             // A weak tag promises the same meaning, not the same bytes (RFC 9110, section 8.8.1).
-            Some(tag) if !tag.starts_with("W/") && tag.len() > 2 => Self::Tag(tag.to_owned()),
+            Some(tag) if !tag.starts_with("W/") && (3..=LONGEST_TAG).contains(&tag.len()) => Self::Tag(tag.to_owned()),
             _ => Self::Unknown,
         }
     }
@@ -236,7 +240,7 @@ impl Object {
         if let (Identity::Tag(known), Identity::Tag(found)) = (&self.identity, Identity::of(response.headers()))
             && *known != found
         {
-            return Err(changed(format!("its ETag was {known} and is {found}")));
+            return Err(changed(format!("its ETag was {} and is {}", sentence(known), sentence(&found))));
         }
         let total = total(response);
         if let (Some(known), Some(found)) = (self.size, total)
@@ -261,7 +265,9 @@ impl Object {
                 format!(
                     "{} answered with the range {} instead of the {} asked for",
                     redacted(&self.url),
-                    found.map_or("of no Content-Range".into(), |range| String::from_utf8_lossy(range.as_bytes())),
+                    found.map_or("of no Content-Range".into(), |range| shown(&String::from_utf8_lossy(
+                        range.as_bytes()
+                    ))),
                     span.header().as_ref().and_then(|range| range.to_str().ok()).unwrap_or("whole"),
                 ),
             ));

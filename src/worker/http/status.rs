@@ -9,9 +9,13 @@ use url::Url;
 
 use crate::failure::{Failure, Reason};
 use crate::redact::redacted;
+use crate::shown::{sentence, shown};
 
 /// More of an error document than this is not read.
 const MAX_DETAIL: usize = 4096;
+
+/// The longest wish for a pause that is passed on. The controller's own bound is shorter, and no clock overflows by it.
+const LONGEST_WISH: Duration = Duration::from_hours(24 * 7);
 
 /// How long an error document is waited for.
 const DETAIL_PATIENCE: Duration = Duration::from_secs(10);
@@ -21,7 +25,7 @@ pub async fn refusal(url: &Url, mut response: Response) -> Failure {
     let status = response.status();
     let retry_after = retry_after(response.headers());
     let region = response.headers().get("x-amz-bucket-region").and_then(|value| value.to_str().ok());
-    let region = region.map_or(String::new(), |region| format!("; the bucket lies in the region {region}"));
+    let region = region.map_or(String::new(), |region| format!("; the bucket lies in the region {}", shown(region)));
     let mut body = Vec::new();
     let read = async {
         while let (true, Ok(Some(chunk))) = (body.len() < MAX_DETAIL, response.chunk().await) {
@@ -32,10 +36,11 @@ pub async fn refusal(url: &Url, mut response: Response) -> Failure {
     let _ = tokio::time::timeout(DETAIL_PATIENCE, read).await;
     body.truncate(MAX_DETAIL);
     let reason = reason(status, &String::from_utf8_lossy(&body));
-    let detail = detail(&String::from_utf8_lossy(&body)).map_or(String::new(), |text| format!(" ({text})"));
+    let detail =
+        detail(&String::from_utf8_lossy(&body)).map_or(String::new(), |text| format!(" ({})", sentence(&text)));
     let mut failure =
         Failure::new(reason, format!("{} answered {status}{detail}{region}{}", redacted(url), advice(reason)));
-    failure.retry_after = retry_after;
+    failure.retry_after = retry_after.map(|wish| wish.min(LONGEST_WISH));
     failure
 }
 

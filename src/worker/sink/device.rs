@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use volume_quantity::human;
 
 use super::eraser::Eraser;
 use super::medium::Medium;
@@ -15,7 +16,6 @@ use super::writer::Writer;
 use super::{PROBED, UNIT, Wish, refuse_nested, to_usize};
 use crate::aligned::AlignedBuffer;
 use crate::failure::{Failure, Reason, Result};
-use crate::quantity::human;
 use crate::resume::{Journal, Resume};
 use crate::room::Room;
 

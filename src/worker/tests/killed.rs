@@ -3,13 +3,13 @@
 
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use vmdisk_wire::Job;
 
 use crate::device::Loop;
-use crate::server::{Resource, Server};
+use crate::server::{Fault, Resource, Server};
 use crate::support::{Bench, assert_disk, patterned, run};
 use crate::{block, jobs};
 
@@ -52,19 +52,44 @@ impl Drop for Dice {
 /// Runs the worker until the server has sent so many bytes, and no instant longer. How many it has sent by then.
 pub(crate) fn killed_after(bytes: u64, bench: &Bench, server: &Server, job: &Job) -> u64 {
     let before = server.delivered();
-    let mut worker = Command::new(env!("CARGO_BIN_EXE_vmdisk-worker"))
+    let mut worker = start(bench, job);
+    server.wait_for_delivered(before + bytes, || worker.try_wait().unwrap().is_some());
+    kill(worker, server);
+    server.delivered() - before
+}
+
+/// Runs the worker until the server has sent what lies before `offset` at `/d`, which is all it sends, and `ready` says
+/// that the worker has done what it does with that: on a busy machine that is later.
+pub(crate) fn killed_at(offset: u64, ready: impl Fn() -> bool, bench: &Bench, server: &Server, job: &Job) {
+    let before = server.delivered();
+    server.change("/d", |resource| resource.faults = [Fault::Stall(usize::try_from(offset).unwrap())].into());
+    let mut worker = start(bench, job);
+    server.wait_for_delivered(before + offset, || worker.try_wait().unwrap().is_some());
+    while !ready() && worker.try_wait().unwrap().is_none() {
+        std::thread::sleep(LOOK);
+    }
+    kill(worker, server);
+    server.change("/d", |resource| resource.faults.clear());
+}
+
+/// How often it is looked whether a worker is ready to be killed.
+const LOOK: Duration = Duration::from_millis(50);
+
+fn start(bench: &Bench, job: &Job) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_vmdisk-worker"))
         .env("VMDISK_JOB", serde_json::to_string(job).unwrap())
         .env("VMDISK_TERMINATION_LOG", bench.path("termination-log"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap();
-    server.wait_for_delivered(before + bytes, || worker.try_wait().unwrap().is_some());
+        .unwrap()
+}
+
+fn kill(mut worker: Child, server: &Server) {
     worker.kill().unwrap();
     worker.wait().unwrap();
     // What is on its way to nobody counts as well.
     server.wait_for_silence();
-    server.delivered() - before
 }
 
 /// Runs the worker to its end. What that cost.
@@ -99,8 +124,9 @@ pub(crate) fn recorded_on(device: &Loop) -> u64 {
     if text.starts_with(b"{") { bytes_of(&text[..end]) } else { 0 }
 }
 
+/// A record that is just being written vouches for nothing.
 fn bytes_of(record: &[u8]) -> u64 {
-    serde_json::from_slice::<serde_json::Value>(record).unwrap()["bytes"].as_u64().unwrap()
+    serde_json::from_slice::<serde_json::Value>(record).map_or(0, |record| record["bytes"].as_u64().unwrap())
 }
 
 #[test]
@@ -115,10 +141,14 @@ fn a_raw_file_goes_on_where_the_last_record_was() {
     for _ in 0..2 {
         std::fs::write(target.join("disk.img.part"), vec![0xa5; 70 << 20]).unwrap();
         let mut kept = 0;
-        // The first kill falls where more than one record is due, whatever is still on its way through the worker;
-        // behind the second one, something is left to do.
+        // The first kill falls where more than one record is due; behind the second one, something is left to do.
         for (range, least) in [(size * 5 / 8..=size * 3 / 4, INTERVAL), (1..=size / 5, 0)] {
-            killed_after(dice.roll(range), &bench, &server, &job);
+            let at = dice.roll(range);
+            if least > 0 {
+                killed_at(at, || recorded(&target) >= least, &bench, &server, &job);
+            } else {
+                killed_after(at, &bench, &server, &job);
+            }
             assert!(!target.join("disk.img").exists(), "nothing is visible");
             let before = std::mem::replace(&mut kept, recorded(&target));
             assert!(kept >= before.max(least), "{before} bytes were recorded before, {kept} are now");
@@ -190,7 +220,12 @@ fn a_raw_device_goes_on_where_the_last_record_was() {
         job.limits.bandwidth_bytes_per_second = Some(2 * SLOW);
         let mut kept = 0;
         for (range, least) in [(size * 5 / 8..=size * 3 / 4, INTERVAL), (1..=size / 8, 0)] {
-            killed_after(dice.roll(range), &bench, &server, &job);
+            let at = dice.roll(range);
+            if least > 0 {
+                killed_at(at, || recorded_on(&device) >= least, &bench, &server, &job);
+            } else {
+                killed_after(at, &bench, &server, &job);
+            }
             let before = std::mem::replace(&mut kept, recorded_on(&device));
             assert!(kept >= before.max(least), "{before} bytes were recorded before, {kept} are now");
         }

@@ -37,7 +37,7 @@ const FORBIDDEN: [&str; 21] = [
     "[fd00:ec2::254]",
 ];
 
-fn client(allowed: &[String]) -> Client {
+pub(crate) fn client(allowed: &[String]) -> Client {
     // The tests link two users of rustls; the worker's own binary installs the provider itself.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let limits = Limits { allowed_sources: allowed.to_vec(), ..Limits::default() };

@@ -16,19 +16,21 @@ use crate::support::noise;
 
 const SIZE: usize = 9 << 20;
 
-/// So impatient that no test waits.
-fn options() -> Options {
-    Options {
-        idle_timeout: Duration::from_millis(300),
-        delays: (Duration::from_millis(1), Duration::from_millis(2)),
-        ..Options::default()
-    }
+/// The silence that no server of these tests keeps by itself, on a machine that is busy with other things.
+const PATIENT: Duration = Duration::from_mins(2);
+
+/// For a server that is silent for good: what a busy machine makes of it costs one more request and no byte.
+const IMPATIENT: Duration = Duration::from_millis(300);
+
+/// So quick to try again that no test waits.
+fn options(idle_timeout: Duration) -> Options {
+    Options { idle_timeout, delays: (Duration::from_millis(1), Duration::from_millis(2)), ..Options::default() }
 }
 
-fn object(url: &str) -> Object {
+fn object(url: &str, idle_timeout: Duration) -> Object {
     // The tests link two users of rustls; the worker's own binary installs the provider itself.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::new(Arc::new(Policy::by_hand()), options(), None).unwrap();
+    let client = Client::new(Arc::new(Policy::by_hand()), options(idle_timeout), None).unwrap();
     let url = Url::parse(url).unwrap();
     let origin = url.origin();
     Object::new(client, url, Arc::new(Anonymous), origin)
@@ -59,10 +61,14 @@ impl Read {
 
 /// Reads all of what is at `url`, and waits for `pause` after each piece.
 fn read_slowly(url: &str, pause: Option<Duration>) -> Read {
+    read_from(object(url, PATIENT), pause)
+}
+
+fn read_from(object: Object, pause: Option<Duration>) -> Read {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let counters = Counters::default();
     let bytes = runtime.block_on(async {
-        let mut body = Body::open(object(url), 0, counters.clone()).await?;
+        let mut body = Body::open(object, 0, counters.clone()).await?;
         let mut bytes = Vec::new();
         while let Some(chunk) = body.next().await? {
             bytes.extend_from_slice(&chunk);
@@ -142,7 +148,7 @@ fn a_reader_that_pauses_stops_all_connections_within_a_bound() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let counters = Counters::default();
     runtime.block_on(async {
-        let mut body = Body::open(object(&server.url("/d")), 0, counters.clone()).await.unwrap();
+        let mut body = Body::open(object(&server.url("/d"), PATIENT), 0, counters.clone()).await.unwrap();
         let mut position = 0;
         while server.most_open() < 4 {
             position += body.next().await.unwrap().unwrap().len() as u64;
@@ -173,8 +179,9 @@ fn a_slow_reader_gets_one_connection_and_is_no_silent_server() {
     server.put("/d", tagged(&bytes, []));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let counters = Counters::default();
+    let silence = Duration::from_secs(2);
     runtime.block_on(async {
-        let mut body = Body::open(object(&server.url("/d")), 0, counters.clone()).await.unwrap();
+        let mut body = Body::open(object(&server.url("/d"), silence), 0, counters.clone()).await.unwrap();
         let mut position = 0;
         let mut rest = true;
         while let Some(chunk) = body.next().await.unwrap() {
@@ -183,7 +190,7 @@ fn a_slow_reader_gets_one_connection_and_is_no_silent_server() {
             let held = counters.fetched() - position as u64;
             assert_eq!(held, 0, "what nobody wants yet stays in the sockets");
             // Once, for longer than a server may be silent.
-            let pause = if std::mem::take(&mut rest) { options().idle_timeout * 2 } else { Duration::from_millis(2) };
+            let pause = if std::mem::take(&mut rest) { silence * 2 } else { Duration::from_millis(2) };
             tokio::time::sleep(pause).await;
         }
         assert_eq!(position, bytes.len());
@@ -198,7 +205,7 @@ fn whoever_stops_early_has_paid_little() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let counters = Counters::default();
     runtime.block_on(async {
-        let mut body = Body::open(object(&server.url("/d")), 0, counters.clone()).await.unwrap();
+        let mut body = Body::open(object(&server.url("/d"), PATIENT), 0, counters.clone()).await.unwrap();
         body.next().await.unwrap().unwrap();
     });
     assert_eq!(ranges(&server, "/d"), ["bytes=0-1048575"]);
@@ -221,10 +228,12 @@ fn what_happens_in_the_middle_costs_nothing() {
         ("odd answers", vec![Fault::AnswerFrom(at, 400, Vec::new())]),
         ("all of it", vec![Fault::Cut(at), Fault::Stall(at), Fault::Short(at), Fault::Cut(at)]),
     ] {
+        let silent = faults.iter().any(|fault| matches!(fault, Fault::Stall(_)));
         let server = Server::start();
         server.put("/d", tagged(&bytes, faults));
         println!("{name}");
-        read(&server.url("/d")).is(&bytes);
+        let object = object(&server.url("/d"), if silent { IMPATIENT } else { PATIENT });
+        read_from(object, None).is(&bytes);
     }
 }
 

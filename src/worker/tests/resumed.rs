@@ -7,7 +7,7 @@ use vmdisk_wire::Job;
 
 use crate::block::assert_device;
 use crate::device::Loop;
-use crate::killed::{completed, killed_after, recorded, recorded_on};
+use crate::killed::{completed, killed_at, recorded, recorded_on};
 use crate::server::{Resource, Server};
 use crate::support::{Bench, assert_disk, digest, noise};
 use crate::{block, jobs};
@@ -39,15 +39,15 @@ impl Volume {
 
     /// Has a worker killed that leaves a record. How much that vouches for.
     fn killed(&mut self, bench: &Bench, server: &Server) -> u64 {
-        let kept = self.killed_after(KILLED, bench, server);
+        let kept = self.killed_at(KILLED, |kept| kept > 0, bench, server);
         assert!(kept > 0);
         kept
     }
 
-    /// Has a worker killed after so many bytes. How much of them is recorded.
-    fn killed_after(&mut self, bytes: u64, bench: &Bench, server: &Server) -> u64 {
+    /// Has a worker killed that got so many bytes, when what it has recorded of them satisfies `ready`. How much that is.
+    fn killed_at(&mut self, bytes: u64, ready: impl Fn(u64) -> bool, bench: &Bench, server: &Server) -> u64 {
         self.job.limits.bandwidth_bytes_per_second = Some(RATE);
-        killed_after(bytes, bench, server, &self.job);
+        killed_at(bytes, || ready(self.recorded()), bench, server, &self.job);
         self.job.limits.bandwidth_bytes_per_second = None;
         self.recorded()
     }
@@ -103,7 +103,7 @@ fn an_image_that_changed_and_changed_back_goes_on_with_nothing_of_the_other() {
         volume.killed(bench, server);
         server.put("/d", tagged(&noise(SIZE, 2), "\"b\""));
         // Far from a record of its own.
-        assert_eq!(volume.killed_after(12 << 20, bench, server), 0, "what was vouched for is overwritten");
+        assert_eq!(volume.killed_at(12 << 20, |_| true, bench, server), 0, "what was vouched for is overwritten");
         server.put("/d", tagged(disk, "\"a\""));
         assert_eq!(completed(bench, server, &volume.job), SIZE as u64, "all of it");
         volume.assert_holds(disk);

@@ -92,6 +92,7 @@ pub(crate) struct Seen {
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Seen {
@@ -192,6 +193,9 @@ impl Server {
     }
 }
 
+/// More than any form that a client sends.
+const MOST_SENT: usize = 1 << 20;
+
 /// How often a waiter looks whether what it waits for can still come.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -255,14 +259,17 @@ fn range(value: &str, total: usize) -> Option<Range<usize>> {
 
 async fn serve(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
+    let (method, query) = (request.method().clone(), request.uri().query().unwrap_or_default().to_owned());
     let headers = request.headers().clone();
+    let sent = axum::body::to_bytes(request.into_body(), MOST_SENT).await.unwrap();
     let (resource, fault, mut span) = {
         let mut inner = inner.lock().unwrap();
         inner.seen.push(Seen {
-            method: request.method().clone(),
+            method: method.clone(),
             path: path.clone(),
-            query: request.uri().query().unwrap_or_default().to_owned(),
+            query,
             headers: headers.clone(),
+            body: String::from_utf8(sent.to_vec()).unwrap(),
         });
         let Some(resource) = inner.resources.get_mut(&path) else {
             return StatusCode::NOT_FOUND.into_response();
@@ -271,7 +278,7 @@ async fn serve(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Resp
         let wanted = headers.get("range").and_then(|value| range(value.to_str().ok()?, total));
         let span = wanted.filter(|_| !resource.ignores_ranges).unwrap_or(0..total);
         // A HEAD has no bytes that could go wrong.
-        let hit = *request.method() != Method::HEAD && resource.faults.front().is_some_and(|fault| fault.hits(&span));
+        let hit = method != Method::HEAD && resource.faults.front().is_some_and(|fault| fault.hits(&span));
         let fault = if hit { resource.faults.pop_front() } else { None };
         if let (Some(Fault::Expire(_, fresh)), Some((expected, _))) = (&fault, &mut resource.authorization) {
             expected.clone_from(fresh);
@@ -328,7 +335,7 @@ async fn serve(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Resp
             Response::new(Body::from_stream(pieces(until(*at), open, None).chain(silence)))
         }
         Some(Fault::Short(at)) => Response::new(Body::from_stream(pieces(until(*at), open, None))),
-        _ if *request.method() == Method::HEAD => Response::new(Body::empty()),
+        _ if method == Method::HEAD => Response::new(Body::empty()),
         _ => Response::new(Body::from_stream(pieces(until(span.end), open, resource.bytes_per_second))),
     };
     let answer = response.headers_mut();

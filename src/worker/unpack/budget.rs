@@ -16,8 +16,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use volume_quantity::human;
+
 use crate::failure::{Failure, Reason};
-use crate::quantity::human;
 
 const MIB: u64 = 1 << 20;
 

@@ -7,7 +7,6 @@ mod diff_id;
 mod gzip;
 mod parallel;
 mod select;
-mod shown;
 mod sightings;
 mod sparse;
 mod stream;
@@ -21,6 +20,7 @@ use std::rc::Rc;
 
 use crate::channel::{Batch, ChunkReader, NeighbourGone, Sender, is_neighbour_gone};
 use crate::failure::{Failure, Reason};
+use crate::shown::shown;
 
 use budget::Budget;
 use diff_id::Hashing;
@@ -30,7 +30,6 @@ use wrapping::{Fetched, Wrapping};
 pub use compression::Compression;
 pub use diff_id::DiffId;
 pub use select::{Container, Hidden, check_path};
-pub(crate) use shown::shown;
 pub use sightings::Sightings;
 
 /// An image in an archive in a compressed layer is three deep; more is a bomb or a mistake.

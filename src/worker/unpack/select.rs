@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use super::shown::shown;
 use super::sightings::Sightings;
 use super::tar::{Entry, Kind};
 use super::{StageError, refused};
 use crate::failure::{Failure, Reason};
+use crate::shown::shown;
 
 /// The directory of a containerDisk.
 const DISK_DIRECTORY: &str = "disk";

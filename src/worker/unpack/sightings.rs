@@ -1,6 +1,6 @@
 //! What an image without a disk holds instead, for the message that says so. Bounded, whatever the image holds.
 
-use super::shown::shown;
+use crate::shown::shown;
 
 /// More names than these help nobody.
 const MOST: usize = 4;

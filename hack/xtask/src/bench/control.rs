@@ -6,7 +6,7 @@ use vmdisk_e2e::environment::Environment;
 use vmdisk_e2e::instance::Instance;
 use vmdisk_e2e::launcher;
 
-use crate::deploy;
+use crate::deploy::{self, Profile};
 
 /// How a bench is asked.
 #[derive(clap::Args)]
@@ -24,7 +24,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let instance = Instance::current()?;
     let was_up = Environment::load(&instance).is_ok();
     launcher::up(&instance)?;
-    let measured = deploy::run().and_then(|()| measure(&instance, options));
+    let measured = deploy::run(Profile::Release).and_then(|()| measure(&instance, options));
     if was_up || options.keep {
         return measured;
     }
@@ -33,7 +33,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn measure(instance: &Instance, options: &Options) -> Result<()> {
-    // The dev profile is what the tests have compiled already; what is measured runs on the cluster, from a release.
+    // The dev profile is what the tests have compiled already; what is measured runs on the cluster, as it is released.
     let package = ["bench", "--quiet", "--profile", "dev", "--package", "vmdisk-e2e", "--features", "cluster"];
     cmd("cargo")
         .dir(instance.checkout())

@@ -8,8 +8,7 @@ use std::collections::BTreeSet;
 
 use super::manifest::{Descriptor, malformed};
 use crate::failure::{Failure, Reason, Result};
-use crate::quantity;
-use crate::unpack::shown;
+use crate::shown::shown;
 
 /// Disks as KubeVirt exports them.
 const KUBEVIRT_DISK: &str = "application/vnd.kubevirt.disk.";
@@ -25,7 +24,7 @@ const PART_TOTAL: &str = "part.total";
 const PART_ANNOTATIONS: &str = "org.trycua.lume.";
 
 /// More names than these help nobody.
-const MOST_NAMES: usize = 8;
+pub(super) const MOST_NAMES: usize = 8;
 
 /// The blob that holds the disk, in its parts, and the path to look for inside, when it has not named the blob itself.
 pub(super) fn choose<'a, 'p>(
@@ -82,7 +81,8 @@ impl Descriptor {
 
     /// How large the disk is, where the one who exported it says so in a way that can be read.
     pub(super) fn disk_size(&self) -> Option<u64> {
-        self.annotations.get(KUBEVIRT_SIZE).filter(|_| self.is_kubevirt_disk()).and_then(|text| quantity::parse(text))
+        let text = self.annotations.get(KUBEVIRT_SIZE).filter(|_| self.is_kubevirt_disk())?;
+        volume_quantity::parse(text).ok().map(i64::unsigned_abs)
     }
 
     /// What the user may call it in path, and what it is where it has no name.

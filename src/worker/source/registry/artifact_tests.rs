@@ -113,7 +113,9 @@ fn parts_that_are_not_all_there_are_no_disk() {
 
 #[test]
 fn the_size_of_a_disk_is_a_quantity_of_kubernetes() {
-    for (text, bytes) in [("10Gi", Some(10 << 30)), ("7k", Some(7000)), ("1.5Gi", None), ("", None)] {
+    for (text, bytes) in
+        [("10Gi", Some(10 << 30)), ("7k", Some(7000)), ("1.5Gi", Some(3 << 29)), ("-1", None), ("", None)]
+    {
         let annotations = json!({KUBEVIRT_SIZE: text});
         assert_eq!(layer("k", "application/vnd.kubevirt.disk.raw+zstd", &annotations).disk_size(), bytes, "{text}");
         assert_eq!(layer("k", "application/octet-stream", &annotations).disk_size(), None);

@@ -1,8 +1,9 @@
 //! What a manifest leads to: another one, for this platform, or the blobs that may hold the disk. Pure.
 
-use super::artifact;
+use super::artifact::{self, MOST_NAMES};
 use super::manifest::{Descriptor, Manifest, malformed};
 use crate::failure::{Failure, Reason, Result};
+use crate::shown::shown;
 use crate::unpack::Container;
 
 /// Configurations of container images; anything else makes an artifact.
@@ -52,7 +53,7 @@ impl Manifest {
         if let Some(foreign) = choice.blobs.iter().flatten().find(|blob| !blob.urls.is_empty()) {
             return Err(malformed(format!(
                 "keeps the layer {} at another server, which is not supported; push the image with all its layers",
-                foreign.digest
+                shown(&foreign.digest)
             )));
         }
         Ok(Next::Blobs(choice))
@@ -72,9 +73,14 @@ fn platform<'a>(entries: &'a [Descriptor], architecture: &str) -> Result<&'a Des
             .filter_map(|entry| entry.platform.as_ref())
             // Build attestations are entries of an unknown platform.
             .filter(|platform| platform.os != "unknown")
-            .map(|platform| format!("{}/{}", platform.os, platform.architecture))
+            .map(|platform| shown(&format!("{}/{}", platform.os, platform.architecture)))
             .collect();
         known.sort();
+        let more = known.len().saturating_sub(MOST_NAMES);
+        known.truncate(MOST_NAMES);
+        if more > 0 {
+            known.push(format!("{more} more"));
+        }
         Failure::new(
             Reason::NoPlatform,
             format!(

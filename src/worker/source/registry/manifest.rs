@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::failure::{Failure, Reason, Result};
+use crate::shown::sentence;
 
 /// The media types asked for.
 pub(super) const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
@@ -50,8 +51,8 @@ pub(super) struct Platform {
 
 impl Manifest {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
-        let manifest: Self =
-            serde_json::from_slice(bytes).map_err(|error| malformed(format!("is not one ({error})")))?;
+        let manifest: Self = serde_json::from_slice(bytes)
+            .map_err(|error| malformed(format!("is not one ({})", sentence(&error.to_string()))))?;
         if manifest.layers.is_empty() && manifest.manifests.is_empty() {
             return Err(malformed(
                 "names no layers; it is empty, or of the first schema, which is not supported: push the image again",

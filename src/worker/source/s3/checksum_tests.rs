@@ -9,6 +9,7 @@ fn the_best_checksum_of_the_whole_object_is_promised() {
     let whole = ("x-amz-checksum-type", "FULL_OBJECT");
     let parts = ("x-amz-checksum-type", "COMPOSITE");
     let composite = ("x-amz-checksum-sha256", "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU=-3");
+    let endless = format!("y/Q5Jg==-{}", "1".repeat(LONGEST_COMPOSITE));
     let shown = "sha256-composite:FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU=-3";
     for (headers, expected, promised) in [
         (&[][..], None, None),
@@ -22,6 +23,13 @@ fn the_best_checksum_of_the_whole_object_is_promised() {
         ),
         (&[composite], Some(shown), None),
         (&[composite, parts], Some(shown), None),
+        // No checksum that S3 would write: it must not get into a report.
+        (
+            &[("x-amz-checksum-sha256", "not base 64-3"), crc64],
+            Some("crc64nvme:ae8b14860a799888"),
+            Some(Algorithm::Crc64Nvme),
+        ),
+        (&[("x-amz-checksum-crc32", endless.as_str()), parts], None, None),
         (&[("x-amz-checksum-crc32", "?")], None, None),
         (&[("x-amz-checksum-crc32", "AAAA")], None, None),
         (&[("x-amz-checksum-sha1", "98O8HYCOBHMqm32ddYmZAaKz+3c=")], None, None),

@@ -13,6 +13,7 @@ use url::{Url, form_urlencoded};
 use super::Settings;
 use crate::failure::{Failure, Reason, Result};
 use crate::http::{Anonymous, Client, Request, element, refusal};
+use crate::shown::sentence;
 use crate::source::Secret;
 
 const ACCESS_KEY: [&str; 2] = ["accessKeyId", "AWS_ACCESS_KEY_ID"];
@@ -140,8 +141,11 @@ fn parse(answer: &str) -> Result<Temporary> {
         element(answer, name)
             .ok_or_else(|| Failure::new(Reason::BadResponse, format!("the token service's answer has no {name}")))
     };
-    let until = field("Expiration")?.parse().map_err(|error| {
-        Failure::new(Reason::BadResponse, format!("the token service's answer has a bad Expiration: {error}"))
+    let until = field("Expiration")?.parse::<Timestamp>().map_err(|error| {
+        Failure::new(
+            Reason::BadResponse,
+            format!("the token service's answer has a bad Expiration: {}", sentence(&error.to_string())),
+        )
     })?;
     let token = field("SessionToken")?;
     let credential = credential(&field("AccessKeyId")?, &field("SecretAccessKey")?, Some(&token))?;

@@ -155,6 +155,11 @@ fn region(url: &Url, region: Option<&str>, settings: &Settings) -> String {
     from_host.or(region).or(settings.region.as_deref()).unwrap_or(DEFAULT_REGION).to_owned()
 }
 
+/// Whether it can be the name of a region: those of others than AWS are as short.
+fn is_region(name: &str) -> bool {
+    (1..=63).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
 /// Signs requests.
 struct Signed {
     credentials: Credentials,
@@ -196,6 +201,10 @@ impl Authorize for Signed {
         let Some(region) = headers.get("x-amz-bucket-region").and_then(|value| value.to_str().ok()) else {
             return Ok(false);
         };
+        // It becomes a part of what is signed.
+        if !is_region(region) {
+            return Ok(false);
+        }
         let mut known = self.region.lock().unwrap_or_else(PoisonError::into_inner);
         let other = *known != region;
         region.clone_into(&mut known);

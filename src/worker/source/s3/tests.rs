@@ -52,3 +52,18 @@ fn the_region_is_the_host_s_then_the_user_s() {
     assert_eq!(region(&url, None, &settings(&Secret::default(), &environment)), "env-1");
     assert_eq!(region(&url, None, &settings(&Secret::default(), &[])), DEFAULT_REGION);
 }
+
+#[test]
+fn only_what_can_be_a_region_is_signed_for() {
+    for (name, expected) in [
+        ("us-gov-west-1", true),
+        ("garage", true),
+        ("RegionOne", true),
+        ("", false),
+        ("a/b", false),
+        ("a, Signature=0", false),
+        (&"r".repeat(64), false),
+    ] {
+        assert_eq!(is_region(name), expected, "{name}");
+    }
+}

@@ -1,9 +1,5 @@
 use super::*;
 
-fn of(text: &str) -> Result<i64, QuantityError> {
-    bytes(&Quantity(text.to_owned()))
-}
-
 #[test]
 fn quantities_are_bytes() {
     for (text, expected) in [
@@ -30,17 +26,28 @@ fn quantities_are_bytes() {
         ("9223372036854775807", i64::MAX),
         ("0.000000000000000000000001Ti", 1),
     ] {
-        assert_eq!(of(text), Ok(expected), "{text}");
+        assert_eq!(parse(text), Ok(expected), "{text}");
     }
 }
 
 #[test]
 fn what_is_no_size_is_refused_by_name() {
     for text in ["", "Gi", ".", "1.2.3", "1 Gi", "24GB", "1K", "0x10", "ten", "1e", "1e1.5", "1ki", "é"] {
-        assert_eq!(of(text), Err(QuantityError::Syntax(text.to_owned())), "{text:?}");
+        assert_eq!(parse(text), Err(QuantityError::Syntax(text.to_owned())), "{text:?}");
     }
-    assert_eq!(of("-1Gi"), Err(QuantityError::Negative("-1Gi".into())));
+    assert_eq!(parse("-1Gi"), Err(QuantityError::Negative("-1Gi".into())));
     for text in ["8Ei", "9223372036854775808", "1e19", "1e2147483647", "99999999999999999999999999999999999999999"] {
-        assert_eq!(of(text), Err(QuantityError::TooLarge(text.to_owned())), "{text}");
+        assert_eq!(parse(text), Err(QuantityError::TooLarge(text.to_owned())), "{text}");
     }
+}
+
+#[test]
+fn what_is_shown_can_be_read_again() {
+    for (bytes, expected) in [(1024, "1Ki"), (24 << 30, "24Gi"), ((1 << 30) + (1 << 20), "1025Mi"), (2048 << 30, "2Ti")]
+    {
+        assert_eq!(human(bytes), expected);
+        assert_eq!(parse(expected).map(i64::unsigned_abs), Ok(bytes));
+    }
+    assert_eq!(human(0), "0 bytes");
+    assert_eq!(human(1000), "1000 bytes");
 }
