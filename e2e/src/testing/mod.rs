@@ -22,6 +22,10 @@
 //!   audit     who wrote what, and who was refused, from the API server's audit log
 //!   worker    a worker while it runs: what it has said so far, killing and evicting it
 //!   writes    how much an account wrote, by the same log
+//!   tenant    an adversary who may edit one namespace
+//!   forgery   what he makes to look like ours
+//!   victim    a claim that is filled meanwhile, and the judge of whether it was harmed
+//!   rude      a web server whose answers are beyond every bound
 //! ```
 
 pub mod audit;
@@ -32,17 +36,21 @@ pub mod diagnostics;
 pub mod disk;
 pub mod events;
 pub mod files;
+pub mod forgery;
 pub mod objects;
 pub mod operator;
 pub mod policy;
 pub mod reader;
 pub mod registry;
+pub mod rude;
 pub mod s3;
 pub mod scene;
 pub mod syncs;
 pub mod tape;
+pub mod tenant;
 pub mod traces;
 pub mod until;
+pub mod victim;
 pub mod volumes;
 pub mod worker;
 pub mod writes;
