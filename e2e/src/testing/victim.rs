@@ -1,10 +1,11 @@
 //! A claim that is filled while an adversary is at work; and the judge of whether it was harmed.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use populator_crd::v1alpha1::SyncPhase;
@@ -193,6 +194,24 @@ impl Victim {
         self.scene.delete::<PersistentVolumeClaim>(&name, DEADLINE).await
     }
 
+    /// Waits until the claim is warned of something by its name, whatever the reason is called.
+    ///
+    /// # Errors
+    /// When it is not within the deadline; the error shows what it was warned of.
+    pub async fn told_of(&self, name: &str) -> Result<()> {
+        let which = format!("involvedObject.kind=PersistentVolumeClaim,involvedObject.name={},type=Warning", self.name);
+        let which = ListParams::default().fields(&which);
+        let what = format!("{} is warned of {name}", self.name);
+        let mut heard = Vec::new();
+        let told = until::probed(&what, DEADLINE, async || {
+            let events = self.scene.api::<Event>().list(&which).await?;
+            heard = events.items.into_iter().filter_map(|event| event.message).collect();
+            Ok(heard.iter().any(|message: &String| message.contains(name)).then_some(()))
+        })
+        .await;
+        told.with_context(|| format!("it was warned: {heard:?}"))
+    }
+
     /// Waits until it holds the right disk.
     ///
     /// # Errors
@@ -244,17 +263,35 @@ impl Victim {
         Ok(())
     }
 
-    /// It was filled in the end, and every byte that was fetched has a count.
+    /// It was filled in the end, and every byte that was fetched has a count. Gives its status, with the attempts of all
+    /// the records that it ever had.
     ///
     /// # Errors
     /// When it was not, and how.
     pub async fn filled_in_the_end(&mut self) -> Result<VMDiskSyncStatus> {
         self.release().await?;
         self.holds().await?;
-        let status = self.status().await?.with_context(|| format!("{} has no record", self.name))?;
-        let paid = u64::try_from(status.attempt)? * (SIZE as u64 + PROBES);
+        // A record that was deleted took its count with it.
+        let (mut records, mut last) = (BTreeMap::new(), None);
+        for sync in self.syncs().await? {
+            let uid = sync.uid().unwrap_or_default();
+            let status = sync.status.unwrap_or_default();
+            records.insert(uid, status.attempt);
+            last = Some(status);
+        }
+        let tape = std::mem::replace(&mut self.tape, Tape::start(self.scene.api(), ListParams::default()).await?);
+        for (sync, _) in tape.stop().await? {
+            if sync.spec.claim.name == self.name {
+                let attempt = sync.status.as_ref().map_or(0, |status| status.attempt);
+                let most = records.entry(sync.uid().unwrap_or_default()).or_default();
+                *most = attempt.max(*most);
+            }
+        }
+        let attempts: i32 = records.values().sum();
+        let paid = u64::try_from(attempts)? * (SIZE as u64 + PROBES);
         let count = self.count().await?;
-        ensure!(count.bytes <= paid, "{} attempts fetched {} bytes: {:?}", status.attempt, count.bytes, count.log);
-        Ok(status)
+        ensure!(count.bytes <= paid, "{attempts} attempts fetched {} bytes: {:?}", count.bytes, count.log);
+        let status = last.with_context(|| format!("{} has no record", self.name))?;
+        Ok(VMDiskSyncStatus { attempt: attempts, ..status })
     }
 }

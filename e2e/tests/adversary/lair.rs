@@ -42,15 +42,22 @@ pub(crate) async fn all<T>(rows: &[(&str, T)], run: impl AsyncFn(&str, &T) -> Re
     bail!("{} of {} attacks did harm:\n{}", failed.len(), rows.len(), failed.join("\n"))
 }
 
-/// Waits until the pod of this name runs.
+/// Waits until the pod of this name runs, or is there no more: what becomes of the forgery is not what is judged.
 pub(crate) async fn runs(tenant: &Tenant, pod: &str) -> Result<()> {
-    let is = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
-    until::holds(&tenant.forged::<Pod>(), pod, "runs", SOON, is).await.map(drop)
+    comes_to(tenant, pod, &["Running", "Succeeded", "Failed"]).await
 }
 
-/// Waits until the pod of this name has ended.
+/// Waits until the pod of this name has ended, or is there no more.
 pub(crate) async fn ends(tenant: &Tenant, pod: &str) -> Result<()> {
-    let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
-    let is = |pod: &Pod| matches!(phase(pod).as_str(), "Succeeded" | "Failed");
-    until::holds(&tenant.forged::<Pod>(), pod, "ends", SOON, is).await.map(drop)
+    comes_to(tenant, pod, &["Succeeded", "Failed"]).await
+}
+
+async fn comes_to(tenant: &Tenant, pod: &str, phases: &[&str]) -> Result<()> {
+    let api = tenant.forged::<Pod>();
+    until::probed(&format!("the forged pod {pod} is {phases:?}"), SOON, async || {
+        let Some(pod) = api.get_opt(pod).await? else { return Ok(Some(())) };
+        let phase = pod.status.and_then(|status| status.phase).unwrap_or_default();
+        Ok(phases.contains(&phase.as_str()).then_some(()))
+    })
+    .await
 }
