@@ -24,6 +24,10 @@
 //!   impersonation  the cluster as somebody else: a tenant, an account
 //!   wall      our admission policies, taken down for a while
 //!   writes    how much an account wrote, by the same log
+//!   tenant    an adversary who may edit one namespace
+//!   forgery   what he makes to look like ours
+//!   victim    a claim that is filled meanwhile, and the judge of whether it was harmed
+//!   rude      a web server whose answers are beyond every bound
 //! ```
 
 pub mod audit;
@@ -34,18 +38,22 @@ pub mod diagnostics;
 pub mod disk;
 pub mod events;
 pub mod files;
+pub mod forgery;
 pub mod impersonation;
 pub mod objects;
 pub mod operator;
 pub mod policy;
 pub mod reader;
 pub mod registry;
+pub mod rude;
 pub mod s3;
 pub mod scene;
 pub mod syncs;
 pub mod tape;
+pub mod tenant;
 pub mod traces;
 pub mod until;
+pub mod victim;
 pub mod volumes;
 pub mod wall;
 pub mod worker;

@@ -1,6 +1,7 @@
 //! What must have the cluster for itself: tests that kill the controller, stop a component or edit the policy. Run one
 //! by one.
 
+mod adversary;
 mod closed;
 mod deletion;
 mod gate;

@@ -1,0 +1,167 @@
+//! The names of worker and prime, taken before ours are there.
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::api::ObjectMeta;
+use populator_crd::names;
+use vmdisk_e2e::testing::forgery::{Deed, Mark, Owner, perfect_report};
+use vmdisk_e2e::testing::tenant::{FINALIZER, Tenant};
+use vmdisk_e2e::testing::victim::Victim;
+use vmdisk_e2e::testing::{Scene, objects, scenario, until};
+
+use super::{bystander, in_short, waits};
+
+const SOON: std::time::Duration = std::time::Duration::from_mins(1);
+
+/// What stands where ours would be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    /// A pod that runs, with nothing of ours but the name.
+    Pod,
+    /// A pod with our labels that runs.
+    Worker,
+    /// One that has ended, and says that it filled the volume.
+    PerfectWorker,
+    /// A claim with nothing of ours but the name.
+    Claim,
+    /// A claim with our labels, and a volume.
+    Prime,
+    /// Both: an empty volume, and a word that it is filled.
+    PrimeAndPerfectWorker,
+}
+
+impl Taken {
+    async fn make(self, tenant: &Tenant, mark: &Mark, owner: Owner) -> Result<()> {
+        let perfect = Deed::Ends(0, perfect_report());
+        match self {
+            Self::Pod => pod(tenant, &mark.naked_worker(&Deed::Runs)?, "Running").await,
+            Self::Worker => pod(tenant, &mark.worker(owner, &Deed::Runs)?, "Running").await,
+            Self::PerfectWorker => pod(tenant, &mark.worker(owner, &perfect)?, "Succeeded").await,
+            Self::Claim => {
+                let metadata = ObjectMeta {
+                    name: Some(names::prime(&mark.claim_uid)),
+                    finalizers: Some(vec![FINALIZER.to_owned()]),
+                    ..ObjectMeta::default()
+                };
+                claim(tenant, &PersistentVolumeClaim { metadata, ..mark.prime(owner)? }).await
+            }
+            Self::Prime => claim(tenant, &mark.prime(owner)?).await,
+            Self::PrimeAndPerfectWorker => {
+                claim(tenant, &mark.prime(owner)?).await?;
+                pod(tenant, &mark.worker(owner, &perfect)?, "Succeeded").await
+            }
+        }
+    }
+
+    fn name(self, mark: &Mark) -> String {
+        match self {
+            Self::Pod | Self::Worker | Self::PerfectWorker => names::worker(&mark.claim_uid),
+            Self::Claim | Self::Prime | Self::PrimeAndPerfectWorker => names::prime(&mark.claim_uid),
+        }
+    }
+}
+
+async fn pod(tenant: &Tenant, pod: &Pod, phase: &str) -> Result<()> {
+    let name = tenant.forge(pod).await?.metadata.name.context("it has a name")?;
+    let is = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some(phase);
+    until::holds(&tenant.forged::<Pod>(), &name, phase, SOON, is).await.map(drop)
+}
+
+async fn claim(tenant: &Tenant, claim: &PersistentVolumeClaim) -> Result<()> {
+    let name = tenant.forge(claim).await?.metadata.name.context("it has a name")?;
+    let api = tenant.forged::<PersistentVolumeClaim>();
+    until::holds(&api, &name, "is bound", SOON, objects::is_bound).await.map(drop)
+}
+
+/// Removes what stands in the way of a claim.
+async fn clear(tenant: &Tenant, mark: &Mark) -> Result<()> {
+    tenant.remove::<Pod>(&names::worker(&mark.claim_uid)).await?;
+    tenant.remove::<PersistentVolumeClaim>(&names::prime(&mark.claim_uid)).await
+}
+
+const ALL: [(&str, Taken); 6] = [
+    ("pod", Taken::Pod),
+    ("worker", Taken::Worker),
+    ("perfect", Taken::PerfectWorker),
+    ("claim", Taken::Claim),
+    ("prime", Taken::Prime),
+    ("both", Taken::PrimeAndPerfectWorker),
+];
+
+#[tokio::test]
+async fn before_there_is_a_sync() {
+    scenario("taken", async |scene| {
+        let tenant = Tenant::enter(&scene.bed, &scene.namespace).await?;
+        let outcome = in_short(scene, async || {
+            let mut victims = Vec::new();
+            for (name, taken) in ALL {
+                let victim = Victim::plan(scene, name, false).await?;
+                victim.claim().await?;
+                let mark = victim.mark_of_claim().await?;
+                taken.make(&tenant, &mark, Owner::Nobody).await.with_context(|| name.to_owned())?;
+                victims.push((victim, taken, mark));
+            }
+            for (victim, ..) in &victims {
+                victim.image().await?;
+            }
+            judge(scene, &tenant, victims).await
+        })
+        .await;
+        tenant.leave().await?;
+        outcome
+    })
+    .await;
+}
+
+/// While its sync is queued, its UID is known, and neither prime nor worker is there.
+#[tokio::test]
+async fn while_the_sync_is_queued() {
+    scenario("taken", async |scene| {
+        let tenant = Tenant::enter(&scene.bed, &scene.namespace).await?;
+        let outcome = in_short(scene, async || {
+            let mut before = Vec::new();
+            for name in ["first", "second"] {
+                before.push(Victim::filling(scene, name).await?);
+            }
+            let mut victims = Vec::new();
+            for (name, taken) in ALL {
+                let victim = Victim::plan(scene, name, false).await?;
+                victim.image().await?;
+                victim.claim().await?;
+                let mark = victim.mark().await?;
+                taken.make(&tenant, &mark, Owner::Sync).await.with_context(|| name.to_owned())?;
+                victims.push((victim, taken, mark));
+            }
+            for victim in before {
+                victim.unharmed().await?;
+            }
+            judge(scene, &tenant, victims).await
+        })
+        .await;
+        tenant.leave().await?;
+        outcome
+    })
+    .await;
+}
+
+/// Each is told, none keeps a place, and all are filled once the way is free.
+async fn judge(scene: &Scene, tenant: &Tenant, victims: Vec<(Victim, Taken, Mark)>) -> Result<()> {
+    let mut wrong = Vec::new();
+    for (victim, taken, mark) in &victims {
+        let told = async {
+            victim.told_of(&taken.name(mark)).await?;
+            waits(victim).await
+        };
+        wrong.extend(told.await.err().map(|error| format!("{taken:?}: {error:#}")));
+    }
+    wrong.extend(bystander(scene).await.err().map(|error| format!("bystander: {error:#}")));
+    for (mut victim, taken, mark) in victims {
+        let filled = async {
+            clear(tenant, &mark).await?;
+            victim.filled_in_the_end().await.map(drop)
+        };
+        wrong.extend(filled.await.err().map(|error| format!("{taken:?}, afterwards: {error:#}")));
+    }
+    anyhow::ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
