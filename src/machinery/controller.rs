@@ -126,8 +126,10 @@ impl<P: Populator> Machinery<P> {
         };
         watches.spawn("the sweep", sweep.run());
 
+        let announcer = Announcer::new(self.client.clone(), &self.config);
+        announcer.remember(|claim_uid| !claims.of_claim(claim_uid).is_empty()).await;
         let passes = Passes {
-            announcer: Announcer::new(self.client.clone(), &self.config),
+            announcer,
             populator: self.populator,
             metrics: self.metrics,
             retired,

@@ -10,8 +10,11 @@ fn normal(reason: &'static str, message: String) -> Notice {
     Notice { warning: false, reason, message }
 }
 
+/// The reason of what a claim is told in the end.
+pub(crate) const FINISHED: &str = "PopulatorFinished";
+
 pub(crate) fn finished(kind: &str, namespace: &str, name: &str) -> Notice {
-    normal("PopulatorFinished", format!("Populated from {kind} {namespace}/{name}."))
+    normal(FINISHED, format!("Populated from {kind} {namespace}/{name}."))
 }
 
 pub(crate) fn source_not_found(kind: &str, namespace: &str, name: &str) -> Notice {

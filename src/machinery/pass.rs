@@ -174,8 +174,12 @@ impl<P: Populator> Passes<P> {
     }
 
     async fn tell(&self, observed: &Observed<P::Source>, notice: Option<&Notice>) {
-        if let (Some(claim), Some(notice)) = (&observed.claim, notice) {
-            self.announcer.tell(claim, notice).await;
+        match (&observed.claim, notice) {
+            (Some(claim), Some(notice)) if notice.reason == notices::FINISHED => {
+                self.announcer.conclude(claim, notice).await;
+            }
+            (Some(claim), Some(notice)) => self.announcer.tell(claim, notice).await,
+            _ => {}
         }
     }
 

@@ -34,6 +34,10 @@ const SOON: Duration = Duration::from_millis(20);
 /// second that is the least time between two writes.
 const GATHER: Duration = Duration::from_secs(5);
 
+/// How long what only counts claims that wait or have just begun may be behind. Of many claims each would cost a write for
+/// each step on its way, and none of these steps says anything of the image.
+const BEHIND: Duration = Duration::from_mins(3);
+
 /// What the statuses are written from.
 pub struct Statuses {
     /// The one client of the process.
@@ -52,6 +56,8 @@ pub async fn run(mut statuses: Statuses) {
     let mut images: HashMap<ImageKey, Arc<VMDiskImage>> = HashMap::new();
     let mut listed: HashMap<ImageKey, Arc<VMDiskImage>> = HashMap::new();
     let mut due: BTreeMap<ImageKey, Instant> = BTreeMap::new();
+    // The images of which only counts differ, and since when.
+    let mut behind: HashMap<ImageKey, Instant> = HashMap::new();
     loop {
         let next = due.values().min().copied();
         select! {
@@ -70,6 +76,7 @@ pub async fn run(mut statuses: Statuses) {
                 }
                 Some(Event::Delete(image)) => {
                     due.remove(&key(&image));
+                    behind.remove(&key(&image));
                     images.remove(&key(&image));
                 }
                 None => return,
@@ -88,7 +95,15 @@ pub async fn run(mut statuses: Statuses) {
                 for key in keys {
                     due.remove(&key);
                     let Some(image) = images.get(&key).map(Arc::clone) else { continue };
-                    match write(&statuses, &image).await {
+                    let computed = compute(&statuses, &image);
+                    let only_counts = image.status.as_ref().is_some_and(|status| status::counts_alone(status, &computed));
+                    let since = *behind.entry(key.clone()).or_insert(now);
+                    if only_counts && now < since + BEHIND {
+                        due.insert(key, since + BEHIND);
+                        continue;
+                    }
+                    behind.remove(&key);
+                    match write(&statuses, &image, &computed).await {
                         Ok(Some(stored)) => {
                             images.insert(key, Arc::new(stored));
                         }
@@ -110,14 +125,22 @@ fn plan(due: &mut BTreeMap<ImageKey, Instant>, key: ImageKey, delay: Duration) {
     due.entry(key).and_modify(|planned| *planned = (*planned).min(at)).or_insert(at);
 }
 
-async fn write(statuses: &Statuses, image: &VMDiskImage) -> Result<Option<VMDiskImage>, kube::Error> {
+fn compute(statuses: &Statuses, image: &VMDiskImage) -> VMDiskImageStatus {
     let uid = image.uid().unwrap_or_default();
     let (syncs, done) = (statuses.world.of_image(&uid), statuses.world.ledger.of_image(&uid));
     let policy = Arc::clone(&statuses.policy.borrow());
-    let computed = status::compute(image, &syncs, &done, &policy, Timestamp::now());
-    if image.status.as_ref() == Some(&computed) {
+    status::compute(image, &syncs, &done, &policy, Timestamp::now())
+}
+
+async fn write(
+    statuses: &Statuses,
+    image: &VMDiskImage,
+    computed: &VMDiskImageStatus,
+) -> Result<Option<VMDiskImage>, kube::Error> {
+    if image.status.as_ref() == Some(computed) {
         return Ok(None);
     }
+    let uid = image.uid().unwrap_or_default();
     let namespace = image.namespace().unwrap_or_default();
     let api: Api<VMDiskImage> = Api::namespaced(statuses.client.clone(), &namespace);
     // No resourceVersion: nobody else writes the status, and the spec may change meanwhile. The UID keeps it from a new

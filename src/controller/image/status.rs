@@ -70,6 +70,24 @@ pub fn compute(
     }
 }
 
+/// Whether two statuses differ in nothing but how many claims wait or have just begun: nothing of that is news of the image.
+#[must_use]
+pub fn counts_alone(old: &VMDiskImageStatus, new: &VMDiskImageStatus) -> bool {
+    let bare = |status: &VMDiskImageStatus| {
+        let counts = status.claims.unwrap_or_default();
+        VMDiskImageStatus {
+            phase: None,
+            message: None,
+            claims: Some(ClaimCounts { queued: 0, syncing: 0, ..counts }),
+            ..status.clone()
+        }
+    };
+    let on_the_way = |status: &VMDiskImageStatus| {
+        matches!(status.phase, None | Some(ImagePhase::Pending | ImagePhase::Queued | ImagePhase::Syncing))
+    };
+    old != new && bare(old) == bare(new) && (old.phase == new.phase || on_the_way(new))
+}
+
 /// The phase, derived from the conditions and the claims. For humans: no program may branch on it.
 #[must_use]
 pub fn phase(conditions: &[Condition], claims: ClaimCounts, latest: Option<&VMDiskSyncStatus>) -> ImagePhase {

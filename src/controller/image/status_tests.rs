@@ -205,3 +205,25 @@ fn the_size_is_what_was_asked_for_or_what_the_source_describes() {
     let before = VMDiskSyncStatus { source: Some(facts), image_generation: Some(1), ..sync(SyncPhase::Succeeded, 1) };
     assert_eq!(compute_of(&image(), vec![before]).size, None, "of another spec");
 }
+
+#[test]
+fn only_what_is_news_of_the_image_is_told_at_once() {
+    let status = |phase, queued, succeeded, progress: Option<&str>| VMDiskImageStatus {
+        phase: Some(phase),
+        message: Some(format!("{queued} wait")),
+        claims: Some(ClaimCounts { queued, succeeded, ..ClaimCounts::default() }),
+        progress: progress.map(str::to_owned),
+        ..VMDiskImageStatus::default()
+    };
+    let pending = status(ImagePhase::Pending, 0, 0, None);
+    for (case, new, expected) in [
+        ("nothing differs", pending.clone(), false),
+        ("one waits", status(ImagePhase::Queued, 1, 0, None), true),
+        ("one has begun", status(ImagePhase::Syncing, 0, 0, None), true),
+        ("one has come some way", status(ImagePhase::Syncing, 0, 0, Some("42%")), false),
+        ("one is filled", status(ImagePhase::Succeeded, 0, 1, None), false),
+        ("one failed", status(ImagePhase::Failed, 0, 0, None), false),
+    ] {
+        assert_eq!(counts_alone(&pending, &new), expected, "{case}");
+    }
+}

@@ -1,4 +1,4 @@
-//! A complete populator in under a hundred lines: it writes a line of text into a volume. To see it work, apply
+//! A complete populator in about a hundred lines: it writes a line of text into a volume. To see it work, apply
 //! `hello.yaml` beside this file (the CRD, a Hello, a claim that names it), and `cargo run --example hello`.
 
 use k8s_openapi::api::core::v1::Pod;
@@ -6,11 +6,15 @@ use kube::{Api, Client, CustomResource, Resource, ResourceExt, api::DeleteParams
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::{collections::HashMap, sync::Mutex};
 use tokio_util::sync::CancellationToken;
 use volume_populator::{
-    CallbackError, Cleanup, CleanupContext, Complete, Config, Context, Keys, Machinery, Populate, Populator, PrimeSpec,
-    Wait, worker_name, worker_pod,
+    CallbackError, Cleanup, CleanupContext, Complete, Config, Context, Keys, Machinery, Notice, Populate, Populator,
+    PrimeSpec, Wait, worker_name, worker_pod,
 };
+
+/// How often a claim is tried. A retry costs a volume, so there must be an end to them.
+const TRIES: u32 = 3;
 
 /// A line of text, and the file to write it to.
 #[derive(CustomResource, Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -25,6 +29,8 @@ struct HelloPopulator {
     client: Client,
     keys: Keys,
     image: String,
+    /// The failures of each claim, as long as this process lives.
+    failures: Mutex<HashMap<String, u32>>,
 }
 
 #[async_trait::async_trait]
@@ -32,13 +38,17 @@ impl Populator for HelloPopulator {
     type Source = Hello;
 
     async fn populate(&self, context: &Context<Hello>) -> Result<Populate, CallbackError> {
+        let uid = &context.claim_ref.uid;
+        if context.prime.is_none() && self.failures.lock().unwrap().get(uid) >= Some(&TRIES) {
+            return Ok(Populate::Failed(Wait::default()));
+        }
         if context.prime.is_none() {
             // Owned by the source: a deleted Hello takes its fillings along, and its finished volumes stay.
             let owner = context.source.controller_owner_ref(&());
             return Ok(Populate::NeedPrime(PrimeSpec { owner, ..PrimeSpec::default() }));
         }
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &context.source_namespace);
-        let Some(pod) = pods.get_opt(&worker_name(&context.claim_ref.uid)).await? else {
+        let Some(pod) = pods.get_opt(&worker_name(uid)).await? else {
             pods.create(&PostParams::default(), &self.worker(context)?).await?;
             return Ok(Populate::Running(Wait::default()));
         };
@@ -48,7 +58,12 @@ impl Populator for HelloPopulator {
         Ok(match container.map(|end| end.exit_code) {
             Some(0) => Populate::Filled,
             None if status.phase.as_deref() != Some("Failed") => Populate::Running(Wait::default()),
-            _ => Populate::Discard(Wait::default()),
+            _ => {
+                *self.failures.lock().unwrap().entry(uid.clone()).or_default() += 1;
+                let message = "the worker failed; see its log".to_owned();
+                let notice = Some(Notice { warning: true, reason: "HelloFailed", message });
+                Populate::Discard(Wait { notice, at_most: None })
+            }
         })
     }
 
@@ -92,6 +107,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Client::try_default().await?;
     let config = Config::new("hello.example.com");
     let image = std::env::var("HELLO_IMAGE").unwrap_or_else(|_| "docker.io/library/busybox:stable".into());
-    let populator = HelloPopulator { client: client.clone(), keys: config.keys(), image };
+    let populator = HelloPopulator { client: client.clone(), keys: config.keys(), image, failures: Mutex::default() };
     Ok(Machinery::new(client, config, populator).run(CancellationToken::new()).await?)
 }

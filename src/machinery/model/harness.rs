@@ -32,7 +32,7 @@ use crate::{
         api::{Change, Laxity, serve},
         bugs::Tamper,
         populator::{ModelPopulator, Source},
-        world::{CLAIMS, Move, PODS, PREFIX, SOURCES, VOLUMES, World},
+        world::{CLAIMS, Move, NODES, PODS, PREFIX, SOURCES, VOLUMES, World, is_forged},
     },
     observe::Observer,
     pass::Passes,
@@ -113,12 +113,12 @@ pub(crate) struct Harness {
 }
 
 impl Harness {
-    pub(crate) fn new(laxity: Laxity, tamper: Option<Tamper>) -> Self {
+    pub(crate) fn new(laxity: Laxity, tamper: Option<Tamper>, keeps_records: bool) -> Self {
         let config = Arc::new(Config::new(PREFIX));
         let keys = Arc::new(config.keys());
         let world = Arc::new(Mutex::new(World::new(laxity)));
         let (sources, sources_writer) = reflector::store();
-        let populator = Arc::new(ModelPopulator::new(&world, &keys));
+        let populator = Arc::new(ModelPopulator::new(&world, &keys, keeps_records));
         let records: Records = {
             let populator = Arc::clone(&populator);
             Arc::new(move |claim_uid| populator.recorded(claim_uid))
@@ -194,6 +194,7 @@ impl Harness {
             Action::Restart => {
                 self.passes.announcer = Announcer::new(self.client.clone(), &self.config);
                 self.passes.metrics = Metrics::default();
+                self.passes.populator.forget();
             }
         }
         self.note_claims();
@@ -229,6 +230,8 @@ impl Harness {
         for resource in WATCHED.into_iter().filter(|resource| lagging != Some(*resource)) {
             while self.watches.report(&self.world, resource).await {}
         }
+        // As the watch of cordoned nodes does.
+        NODES.into_iter().for_each(|node| self.passes.observer.nodes.forget(node));
         let woken = std::mem::take(&mut *self.watches.woken.lock().unwrap());
         for claim in woken {
             self.pass(&claim).await;
@@ -305,6 +308,9 @@ impl Harness {
                 volume["spec"]["capacity"]["storage"] == "1Mi"
                     && volume["spec"]["claimRef"]["name"] == format!("prime-{uid}")
             });
+            if kept && world.queued.contains(uid) {
+                return Err(format!("claim {key:?} holds its place for a volume that will never match"));
+            }
             // One whose volume is gone is lost, to nobody's profit but not by us.
             if !claim["spec"]["volumeName"].is_string() && !kept {
                 drop(world);
@@ -324,7 +330,8 @@ impl Harness {
                 .any(|(_, claim)| claim["metadata"]["uid"] == uid && !claim["spec"]["volumeName"].is_string())
         };
         let mut left = Vec::new();
-        for (key, object) in world.primes().into_iter().chain(world.store.of(PODS)) {
+        let forged = |(_, object): &(crate::model::api::Key, Value)| is_forged(object);
+        for (key, object) in world.primes().into_iter().chain(world.store.of(PODS)).filter(|object| !forged(object)) {
             let label = &object["metadata"]["labels"][format!("{PREFIX}/claim-uid")];
             if label.as_str().is_some_and(|uid| !open(uid)) {
                 left.push(key.2);

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::{
     model::api::{Key, Laxity, Store, key},
-    names::SELECTED_NODE,
+    names::{SELECTED_NODE, prime_name, worker_name},
+    populator::Made,
 };
 
 pub(crate) const PREFIX: &str = "model.example.com";
@@ -45,7 +46,32 @@ pub(crate) enum Move {
     Shrink,
     /// A stranger mounts a prime and writes to it.
     Intrude,
+    /// A tenant makes something that bears every name, label and owner of ours, for the first claim there is.
+    Forge(Forgery),
 }
+
+/// What can be made to look like ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forgery {
+    /// A worker that has ended well, in a namespace of the tenant's own.
+    WorkerElsewhere,
+    /// A prime, in a namespace of the tenant's own.
+    PrimeElsewhere,
+    /// A worker that has ended well, where the real one would be.
+    Worker,
+    /// The same, without the owner.
+    UnownedWorker,
+    /// A prime, where the real one would be.
+    Prime,
+}
+
+pub(crate) const FORGERIES: [Forgery; 5] =
+    [Forgery::WorkerElsewhere, Forgery::PrimeElsewhere, Forgery::Worker, Forgery::UnownedWorker, Forgery::Prime];
+
+/// The namespace of a tenant who may do there what he likes.
+const TENANT: &str = "tenant";
+/// Marks a forgery for the model, and for nobody else.
+pub(crate) const FORGED: &str = "forged";
 
 /// What a volume holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +106,11 @@ pub(crate) struct World {
     /// The claims that the populator was asked to fill and not yet to forget.
     pub(crate) queued: BTreeSet<String>,
     pub(crate) has_quota: bool,
+    /// What the populator has written down, by the claim's UID: it outlives the process.
+    pub(crate) records: BTreeMap<String, Made>,
+    /// How many workers were ever made for each claim, and how many attempts were counted.
+    pub(crate) workers_made: BTreeMap<String, usize>,
+    pub(crate) attempts_counted: BTreeMap<String, usize>,
     /// What the populator saw that must not be.
     pub(crate) broken: Vec<String>,
     /// The claims whose primes a user took away, perhaps before anybody knew of their volumes.
@@ -104,6 +135,10 @@ fn uid(object: &Value) -> &str {
 
 pub(crate) fn is_claim(object: &Value) -> bool {
     object["spec"]["dataSourceRef"].is_object()
+}
+
+pub(crate) fn is_forged(object: &Value) -> bool {
+    object["metadata"]["annotations"][FORGED].is_string()
 }
 
 /// Whether a pod of the claim's namespace names it.
@@ -178,7 +213,7 @@ impl World {
             }
             Move::DeleteWorker => {
                 // Not a stranger: whom nobody sees any more nobody can suspect.
-                let ours = |(_, pod): &&(Key, Value)| pod["metadata"]["labels"].is_object();
+                let ours = |(_, pod): &&(Key, Value)| pod["metadata"]["labels"].is_object() && !is_forged(pod);
                 if let Some((key, _)) = self.store.of(PODS).iter().find(ours) {
                     self.store.delete(key, true);
                 }
@@ -198,11 +233,18 @@ impl World {
             Move::ToggleQuota => self.has_quota = !self.has_quota,
             Move::Shrink => self.shrink = true,
             Move::Intrude => self.intrude(),
+            Move::Forge(forgery) => self.forge(forgery),
         }
     }
 
     /// Takes back everything that keeps claims waiting.
     pub(crate) fn heal(&mut self) {
+        for resource in [PODS, CLAIMS] {
+            for (key, _) in self.store.of(resource).iter().filter(|(_, object)| is_forged(object)) {
+                self.store.edit(key, |object| object["metadata"]["finalizers"] = json!([]));
+                self.store.remove(key);
+            }
+        }
         self.has_quota = false;
         self.shrink = false;
         self.apply(Move::Uncordon);
@@ -416,6 +458,36 @@ impl World {
         if let Some((key, _)) = self.store.of(VOLUMES).iter().find(of_a_prime) {
             self.store.remove(key);
         }
+    }
+
+    fn forge(&mut self, forgery: Forgery) {
+        let Some((claim, object)) = self.claims().into_iter().next() else { return };
+        let claim_uid = uid(&object).to_owned();
+        let owner = json!([{"apiVersion": "v1", "kind": "Record", "name": "r", "uid": format!("record-{claim_uid}"),
+                            "controller": true}]);
+        let metadata = json!({
+            "labels": {format!("{PREFIX}/claim-uid"): claim_uid, format!("{PREFIX}/claim-namespace"): claim.1},
+            "annotations": {format!("{PREFIX}/claim-name"): claim.2, FORGED: "true"},
+            "ownerReferences": if forgery == Forgery::UnownedWorker { json!([]) } else { owner },
+        });
+        let (resource, name, namespace) = match forgery {
+            Forgery::WorkerElsewhere => (PODS, worker_name(&claim_uid), TENANT),
+            Forgery::Worker | Forgery::UnownedWorker => (PODS, worker_name(&claim_uid), "images"),
+            Forgery::PrimeElsewhere => (CLAIMS, prime_name(&claim_uid), TENANT),
+            Forgery::Prime => (CLAIMS, prime_name(&claim_uid), "images"),
+        };
+        let object = if resource == PODS {
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": {"phase": "Succeeded"}, "spec": {
+                "containers": [],
+                "volumes": [{"name": "target", "persistentVolumeClaim": {"claimName": prime_name(&claim_uid)}}],
+            }})
+        } else {
+            json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": {
+                "accessModes": ["ReadWriteOnce"], "storageClassName": "immediate-delete",
+                "resources": {"requests": {"storage": "1Gi"}},
+            }})
+        };
+        self.put(resource, namespace, &name, object);
     }
 
     fn intrude(&mut self) {
