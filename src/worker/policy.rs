@@ -12,6 +12,7 @@ use vmdisk_wire::Limits;
 
 use crate::failure::{Failure, Reason, Result};
 use crate::redact::redacted;
+use crate::shown::{sentence, shown};
 
 /// The rules in force for one worker.
 #[derive(Debug, Clone, Default)]
@@ -76,7 +77,7 @@ impl Policy {
                 "{} is not among the sources that the policy allows ({}); \
                  add it to allowedSources in sync-operator-policy or use one of them",
                 redacted(url),
-                entries.join(", ")
+                sentence(&entries.join(", "))
             ),
         ))
     }
@@ -96,8 +97,9 @@ impl Policy {
         Err(Failure::new(
             Reason::SourceNotAllowed,
             format!(
-                "{host} leads to {address}, {kind}; if that is meant, \
-                 name the host in allowedSources in sync-operator-policy"
+                "{} leads to {address}, {kind}; if that is meant, \
+                 name the host in allowedSources in sync-operator-policy",
+                shown(host)
             ),
         ))
     }

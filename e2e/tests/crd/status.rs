@@ -24,6 +24,7 @@ fn image_status() -> Result<VMDiskImageStatus> {
             .collect::<Result<_>>()?,
         observed_generation: Some(1),
         source: Some(source()),
+        size: Some("24Gi".into()),
         claims: Some(ClaimCounts { queued: 1, syncing: 2, succeeded: 3, failed: 4 }),
         golden: Some(GoldenData {
             claim: "fedora".into(),

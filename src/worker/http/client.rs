@@ -255,12 +255,11 @@ impl Client {
 
 /// The headers of one hop of `request`, beside those of credentials.
 fn headers(request: &Request<'_>, at_home: bool) -> HeaderMap {
-    let mut headers = match at_home {
-        true => request.headers.clone(),
-        false => TRAVELLING
-            .into_iter()
-            .filter_map(|name| request.headers.get(&name).cloned().map(|value| (name, value)))
-            .collect(),
+    let mut headers = if at_home {
+        request.headers.clone()
+    } else {
+        let travelling = |name: HeaderName| request.headers.get(&name).cloned().map(|value| (name, value));
+        TRAVELLING.into_iter().filter_map(travelling).collect()
     };
     // Ranges and digests are of the stored bytes; nothing may be compressed on the way.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
