@@ -160,11 +160,15 @@ async fn who_is_the_controller_is_not_a_matter_of_names() {
         assert_eq!(Both::of(&populator, scene).tried(&prime).await?, [None, None]);
         assert_eq!(Both::of(&populator, scene).tried(&ours).await?, [Some("vmdisk-labels"); 2]);
 
-        let controller = Both::of(&impersonation::account(CONTROLLER).await?, scene);
-        let prime = json!({"name": format!("prime-{UID}"), "labels": {"pelotech.ot/claim-uid": UID}});
-        assert_eq!(tried(&controller.claims, &claim(&prime)?).await?, Answer::Allowed);
-        let worker = json!({"name": format!("populate-{UID}"), "labels": {"pelotech.ot/claim-uid": UID}});
-        assert_eq!(tried(&controller.pods, &pod(&worker)?).await?, Answer::Allowed);
+        // The controller, also where an overlay installed it in a namespace of another name.
+        let moved = impersonation::almighty("system:serviceaccount:elsewhere:vmdisk-controller").await?;
+        for controller in [impersonation::account(CONTROLLER).await?, moved] {
+            let controller = Both::of(&controller, scene);
+            let prime = json!({"name": format!("prime-{UID}"), "labels": {"pelotech.ot/claim-uid": UID}});
+            assert_eq!(tried(&controller.claims, &claim(&prime)?).await?, Answer::Allowed);
+            let worker = json!({"name": format!("populate-{UID}"), "labels": {"pelotech.ot/claim-uid": UID}});
+            assert_eq!(tried(&controller.pods, &pod(&worker)?).await?, Answer::Allowed);
+        }
         Ok(())
     })
     .await;

@@ -14,6 +14,7 @@ mod placement;
 mod random;
 mod replicas;
 mod restart;
+mod wall;
 mod workers;
 
 use vmdisk_e2e::testing::{class, disk, operator, policy};

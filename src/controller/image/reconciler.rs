@@ -38,6 +38,10 @@ const GATHER: Duration = Duration::from_secs(5);
 /// each step on its way, and none of these steps says anything of the image.
 const BEHIND: Duration = Duration::from_mins(3);
 
+/// How soon to try again where the account may not write: in a narrow installation an administrator has to bind
+/// `vmdisk-images` in the image's namespace first, and until then every image there would be a request each time.
+const FORBIDDEN: Duration = Duration::from_mins(5);
+
 /// What the statuses are written from.
 pub struct Statuses {
     /// The one client of the process.
@@ -110,12 +114,19 @@ pub async fn run(mut statuses: Statuses) {
                         Ok(None) => {}
                         Err(error) => {
                             tracing::warn!(%error, namespace = key.namespace, name = key.name, "failed to write an image's status; trying again");
-                            plan(&mut due, key, GATHER);
+                            plan(&mut due, key, retry_delay(&error));
                         }
                     }
                 }
             }
         }
+    }
+}
+
+fn retry_delay(error: &kube::Error) -> Duration {
+    match error {
+        kube::Error::Api(status) if status.code == 403 => FORBIDDEN,
+        _ => GATHER,
     }
 }
 
@@ -175,3 +186,7 @@ fn prune(image: &mut VMDiskImage) {
     image.metadata.managed_fields = None;
     image.metadata.annotations = None;
 }
+
+#[cfg(test)]
+#[path = "reconciler_tests.rs"]
+mod tests;
