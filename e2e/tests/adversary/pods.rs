@@ -28,6 +28,8 @@ enum Trick {
     HeldByFinalizer,
     /// It ends as an ordinary pod, and gets our names and labels later.
     DressedUp,
+    /// It says that the victim's UID is that of a claim of the adversary's.
+    Lies,
 }
 
 impl Trick {
@@ -46,6 +48,11 @@ impl Trick {
             Self::EndsPerfect => {
                 let perfect = Deed::Ends(0, perfect_report());
                 tenant.forge(&mark.worker(Owner::Unresolved, &perfect)?).await?;
+                ends(tenant, &pod).await
+            }
+            Self::Lies => {
+                let lies = mark.lying(&tenant.namespace);
+                tenant.forge(&lies.worker(Owner::Unresolved, &malformed)?).await?;
                 ends(tenant, &pod).await
             }
             Self::Collected => {
@@ -78,6 +85,7 @@ async fn while_the_worker_runs() {
         ("collected", Trick::Collected),
         ("held", Trick::HeldByFinalizer),
         ("dressed", Trick::DressedUp),
+        ("lies", Trick::Lies),
     ];
     beside("pods", async |scene, tenant| {
         all(&rows, async |name, trick| {
@@ -131,7 +139,12 @@ async fn before_there_is_a_worker() {
 
 #[tokio::test]
 async fn before_there_is_a_sync() {
-    let rows = [("runs", Trick::Runs), ("perfect", Trick::EndsPerfect), ("held", Trick::HeldByFinalizer)];
+    let rows = [
+        ("runs", Trick::Runs),
+        ("perfect", Trick::EndsPerfect),
+        ("held", Trick::HeldByFinalizer),
+        ("lies", Trick::Lies),
+    ];
     beside("pods", async |scene, tenant| {
         all(&rows, async |name, trick| {
             let victim = Victim::plan(scene, name, false).await?;

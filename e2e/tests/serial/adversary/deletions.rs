@@ -65,7 +65,9 @@ where
     api.delete(name, &DeleteParams::default()).await.with_context(|| format!("cannot delete {name}"))?;
     until::probed(&format!("{name} is deleted"), SOON, async || {
         let now = api.get_metadata_opt(name).await?;
-        let is_old = |going: bool| now.as_ref().is_some_and(|now| now.uid() == uid && (!going || now.metadata.deletion_timestamp.is_none()));
+        let is_old = |going: bool| {
+            now.as_ref().is_some_and(|now| now.uid() == uid && (!going || now.metadata.deletion_timestamp.is_none()))
+        };
         Ok((!is_old(!gone)).then_some(()))
     })
     .await
@@ -91,12 +93,8 @@ async fn cost_one_attempt_at_most() {
     ];
     scenario("deletions", async |scene| {
         let tenant = Tenant::enter(&scene.bed, &scene.namespace).await?;
-        let wide = [
-            ("concurrency", "4"),
-            ("startTimeout", "15s"),
-            ("retryBackoffDuration", "1s"),
-            ("retryBackoffMax", "2s"),
-        ];
+        let wide =
+            [("concurrency", "4"), ("startTimeout", "15s"), ("retryBackoffDuration", "1s"), ("retryBackoffMax", "2s")];
         let outcome = Policy::during(&scene.bed.client, &wide, async |_| {
             let outcomes = join_all(rows.iter().map(async |(name, deed)| {
                 let mut victim = Victim::filling(scene, name).await?;
