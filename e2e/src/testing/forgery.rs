@@ -78,6 +78,12 @@ impl Mark {
         }
     }
 
+    /// The same UIDs, and a claim of another namespace and name that they are said to be of.
+    #[must_use]
+    pub fn lying(&self, namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), name: "another".to_owned(), ..self.clone() }
+    }
+
     /// The labels of ours.
     #[must_use]
     pub fn labels(&self) -> Value {

@@ -109,26 +109,25 @@ impl Tenant {
         made.with_context(|| format!("cannot forge {} {}", K::kind(&()), object.name_any()))
     }
 
-    /// Removes a forgery, with the finalizers that hold it. What is gone is gone.
+    /// Removes a forgery, with the finalizers that hold it, and waits until it is gone, whatever has its name then.
     ///
     /// # Errors
     /// When the API server refuses that.
     pub async fn remove<K>(&self, name: &str) -> Result<()>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
         let api = self.forged::<K>();
+        let Some(uid) = api.get_metadata_opt(name).await?.and_then(|object| object.uid()) else { return Ok(()) };
         if let Err(error) = api.delete(name, &DeleteParams::default().grace_period(0)).await {
             return if is_gone(&error) { Ok(()) } else { Err(error.into()) };
         }
         release(&api, name).await?;
-        until::gone(&api, name, SOON * 2).await
+        until::probed(&format!("the forged {} {name} is gone", K::kind(&())), SOON * 2, async || {
+            let now = api.get_metadata_opt(name).await?.and_then(|object| object.uid());
+            Ok((now.as_ref() != Some(&uid)).then_some(()))
+        })
+        .await
     }
 
     /// Takes off what holds his objects, so that his namespace can go.

@@ -254,6 +254,11 @@ impl Victim {
                 let status = sync.status.unwrap_or_default();
                 let good =
                     matches!(status.phase, None | Some(SyncPhase::Queued | SyncPhase::Syncing | SyncPhase::Succeeded));
+                let fetched = status.progress.as_ref().map_or(0, |progress| progress.bytes_fetched);
+                ensure!(
+                    u64::try_from(fetched)? <= SIZE as u64 + PROBES,
+                    "its record said for a while that {fetched} bytes were fetched: {status:?}"
+                );
                 ensure!(
                     good && status.attempt <= 1 && status.interruptions == 0 && status.last_failure.is_none(),
                     "its record said for a while {status:?}"

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use kube::api::ListParams;
+use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use populator_crd::{GROUP, names};
 use serde_json::{Value, json};
@@ -22,6 +22,10 @@ enum Trick {
     Prime,
     /// The same, and the garbage collector tries to take it.
     CollectedPrime,
+    /// It says that the victim's UID is that of a claim of the adversary's, which there is.
+    LyingPrime,
+    /// The same, of one that there is not.
+    EmptyLie,
     /// A claim for an image of the adversary's, which says that it belongs to the victim.
     Dummy,
     /// A claim that asks for the victim's volume by its name.
@@ -34,6 +38,16 @@ impl Trick {
         let other = names::prime(&uuid(u32::from_str_radix(&mark.claim_uid[..8], 16)?));
         match self {
             Self::Prime => bound(tenant, &mark.prime(Owner::Unresolved)?).await,
+            Self::LyingPrime | Self::EmptyLie => {
+                let lies = mark.lying(&tenant.namespace);
+                if matches!(self, Self::LyingPrime) {
+                    let another = objects::claim(&lies.name, "bait", "16Mi", objects::Mode::Filesystem)?;
+                    // One for all the rows.
+                    let made = tenant.api().create(&PostParams::default(), &another).await;
+                    ensure!(!matches!(&made, Err(kube::Error::Api(status)) if status.code != 409), "{made:?}");
+                }
+                bound(tenant, &lies.prime(Owner::Unresolved)?).await
+            }
             Self::CollectedPrime => {
                 let claim = tenant.forge(&mark.prime(Owner::Sync)?).await?;
                 let going = |claim: &PersistentVolumeClaim| claim.metadata.deletion_timestamp.is_some();
@@ -68,7 +82,7 @@ async fn volume_of(scene: &Scene, mark: &Mark) -> Result<String> {
 /// The image that dummies are for.
 async fn bait(scene: &Scene, tenant: &Tenant) -> Result<()> {
     let disk = files::publish(scene, "bait.img", &vec![7; 1 << 20])?;
-    tenant.api().create(&kube::api::PostParams::default(), &objects::image("bait", &disk.url)).await?;
+    tenant.api().create(&PostParams::default(), &objects::image("bait", &disk.url)).await?;
     Ok(())
 }
 
@@ -122,7 +136,7 @@ async fn before_there_is_a_volume() {
 
 #[tokio::test]
 async fn before_there_is_a_sync() {
-    let rows = [("prime", Trick::Prime), ("dummy", Trick::Dummy)];
+    let rows = [("prime", Trick::Prime), ("dummy", Trick::Dummy), ("lying", Trick::LyingPrime)];
     beside("claims", async |scene, tenant| {
         bait(scene, tenant).await?;
         all(&rows, async |name, trick| {
@@ -140,7 +154,7 @@ async fn before_there_is_a_sync() {
 
 #[tokio::test]
 async fn after_the_claim_is_filled() {
-    let rows = [("prime", Trick::Prime), ("dummy", Trick::Dummy)];
+    let rows = [("prime", Trick::Prime), ("dummy", Trick::Dummy), ("empty-lie", Trick::EmptyLie)];
     beside("claims", async |scene, tenant| {
         bait(scene, tenant).await?;
         all(&rows, async |name, trick| {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::api::DeleteParams;
 use populator_crd::names;
 use vmdisk_e2e::testing::objects::Mode;
 use vmdisk_e2e::testing::tenant::Tenant;
 use vmdisk_e2e::testing::victim::Victim;
-use vmdisk_e2e::testing::{Consumer, Scene, scenario};
+use vmdisk_e2e::testing::{Consumer, Scene, scenario, until};
 
 use super::{bystander, in_short, waits};
 
@@ -30,7 +31,9 @@ async fn of_the_prime_are_no_consumers_of_the_claim() {
             // Neither of the two keeps a place.
             bystander(scene).await?;
             for (victim, consumer) in &mut victims {
-                tenant.remove::<Pod>(consumer).await?;
+                let pods = tenant.api::<Pod>();
+                pods.delete(consumer, &DeleteParams::default().grace_period(0)).await?;
+                until::gone(&pods, consumer, SOON).await?;
                 let status = victim.filled_in_the_end().await?;
                 ensure!(status.attempt <= 2, "one pod cost {} attempts: {status:?}", status.attempt);
             }

@@ -53,6 +53,21 @@ impl Taken {
         }
     }
 
+    /// Whether anything of it still bears the name.
+    async fn is_there(self, tenant: &Tenant, mark: &Mark) -> Result<bool> {
+        let claim = tenant.forged::<PersistentVolumeClaim>().get_opt(&names::prime(&mark.claim_uid)).await?;
+        let pod = tenant.forged::<Pod>().get_opt(&names::worker(&mark.claim_uid)).await?;
+        let forged = |owner: Option<&Vec<String>>| owner.is_some_and(|held| held.iter().any(|held| held == FINALIZER));
+        let claim = claim.is_some_and(|claim| forged(claim.metadata.finalizers.as_ref()));
+        // A worker of ours writes no MESSAGE.
+        let pod =
+            pod.is_some_and(|pod| serde_json::to_string(&pod.spec).is_ok_and(|spec| spec.contains("\"MESSAGE\"")));
+        Ok(match self {
+            Self::Pod | Self::Worker | Self::PerfectWorker => pod,
+            Self::Claim | Self::Prime | Self::PrimeAndPerfectWorker => claim,
+        })
+    }
+
     fn name(self, mark: &Mark) -> String {
         match self {
             Self::Pod | Self::Worker | Self::PerfectWorker => names::worker(&mark.claim_uid),
@@ -61,10 +76,14 @@ impl Taken {
     }
 }
 
+/// Forges a pod, and waits until it has come to a phase, or is there no more.
 async fn pod(tenant: &Tenant, pod: &Pod, phase: &str) -> Result<()> {
     let name = tenant.forge(pod).await?.metadata.name.context("it has a name")?;
-    let is = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some(phase);
-    until::holds(&tenant.forged::<Pod>(), &name, phase, SOON, is).await.map(drop)
+    until::probed(&format!("the forged pod {name} is {phase}"), SOON, async || {
+        let Some(pod) = tenant.forged::<Pod>().get_opt(&name).await? else { return Ok(Some(())) };
+        Ok((pod.status.and_then(|status| status.phase).as_deref() == Some(phase)).then_some(()))
+    })
+    .await
 }
 
 async fn claim(tenant: &Tenant, claim: &PersistentVolumeClaim) -> Result<()> {
@@ -73,10 +92,23 @@ async fn claim(tenant: &Tenant, claim: &PersistentVolumeClaim) -> Result<()> {
     until::holds(&api, &name, "is bound", SOON, objects::is_bound).await.map(drop)
 }
 
-/// Removes what stands in the way of a claim.
-async fn clear(tenant: &Tenant, mark: &Mark) -> Result<()> {
-    tenant.remove::<Pod>(&names::worker(&mark.claim_uid)).await?;
-    tenant.remove::<PersistentVolumeClaim>(&names::prime(&mark.claim_uid)).await
+/// Removes what stands in the way of a claim, and nothing that was made in its place.
+async fn clear(tenant: &Tenant, taken: Taken, mark: &Mark) -> Result<()> {
+    if taken.is_there(tenant, mark).await? {
+        match taken {
+            Taken::Pod | Taken::Worker | Taken::PerfectWorker => {
+                tenant.remove::<Pod>(&names::worker(&mark.claim_uid)).await?;
+            }
+            Taken::PrimeAndPerfectWorker => {
+                tenant.remove::<Pod>(&names::worker(&mark.claim_uid)).await?;
+                tenant.remove::<PersistentVolumeClaim>(&names::prime(&mark.claim_uid)).await?;
+            }
+            Taken::Claim | Taken::Prime => {
+                tenant.remove::<PersistentVolumeClaim>(&names::prime(&mark.claim_uid)).await?;
+            }
+        }
+    }
+    Ok(())
 }
 
 const ALL: [(&str, Taken); 6] = [
@@ -149,6 +181,10 @@ async fn judge(scene: &Scene, tenant: &Tenant, victims: Vec<(Victim, Taken, Mark
     let mut wrong = Vec::new();
     for (victim, taken, mark) in &victims {
         let told = async {
+            if !taken.is_there(tenant, mark).await? {
+                // Removed as what it was not, in the namespace where it was made.
+                return Ok(());
+            }
             victim.told_of(&taken.name(mark)).await?;
             waits(victim).await
         };
@@ -157,7 +193,7 @@ async fn judge(scene: &Scene, tenant: &Tenant, victims: Vec<(Victim, Taken, Mark
     wrong.extend(bystander(scene).await.err().map(|error| format!("bystander: {error:#}")));
     for (mut victim, taken, mark) in victims {
         let filled = async {
-            clear(tenant, &mark).await?;
+            clear(tenant, taken, &mark).await?;
             victim.filled_in_the_end().await.map(drop)
         };
         wrong.extend(filled.await.err().map(|error| format!("{taken:?}, afterwards: {error:#}")));
