@@ -132,5 +132,5 @@ fn build() -> Result<PathBuf> {
     let args = ["build", "--quiet", "--package", "vmdisk-controller", "--message-format=json"];
     let output = cmd("cargo").dir(Instance::current()?.checkout()).args(args).output()?;
     let messages = output.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
-    messages.filter_map(|message| message.executable).last().context("cargo built no program of the controller's")
+    messages.filter_map(|message| message.executable).next_back().context("cargo built no program of the controller's")
 }

@@ -31,8 +31,8 @@ use actor::Actor;
 pub use controller::Controller;
 use controller::Place;
 use nursery::Nursery;
-pub use plane::{IMMEDIATE, RETAINING, STUCK, WAITING};
 use plane::Plane;
+pub use plane::{IMMEDIATE, RETAINING, STUCK, WAITING};
 use tap::{Disturbance, Plan, Tap};
 
 /// How the volume controller of a stage looks again at what it missed: the least that keeps a test short.
@@ -96,8 +96,10 @@ impl Stage {
     /// # Errors
     /// When the API server refuses it.
     pub async fn namespace(&self, name: &str) -> Result<()> {
-        let namespace =
-            Namespace { metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() }, ..Namespace::default() };
+        let namespace = Namespace {
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            ..Namespace::default()
+        };
         let api: Api<Namespace> = Api::all(self.client.clone());
         api.patch(name, &PatchParams::apply("vmdisk-stage").force(), &Patch::Apply(&namespace)).await?;
         Ok(())

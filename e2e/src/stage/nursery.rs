@@ -53,7 +53,10 @@ impl Nursery {
         let file = file.with_context(|| format!("cannot open {}", log.display()))?;
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(args).envs(env.iter().map(|(k, v)| (k, v)));
-        command.stdin(Stdio::null()).stdout(file.try_clone().context("cannot duplicate the log's handle")?).stderr(file);
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().context("cannot duplicate the log's handle")?)
+            .stderr(file);
         let (answer, answered) = mpsc::channel();
         let orders = self.orders.as_ref().context("the nursery is open")?;
         orders.send(Order { command, answer }).ok().context("the nursery's thread lives")?;

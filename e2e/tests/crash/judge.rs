@@ -1,7 +1,7 @@
 //! What must hold after a life, whatever happened in it.
 
 use anyhow::{Result, ensure};
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use populator_crd::VMDiskSync;
 use populator_crd::v1alpha1::SyncPhase;
 use vmdisk_e2e::stage::actor::account::Account;
@@ -10,7 +10,13 @@ use crate::lives::Ending;
 use crate::scene::{Scene, Sight, claim_uid};
 
 /// Judges the end of a life (design.md, points 6, 15 and 16); gives how often the image was fetched.
-pub(crate) fn judge(scene: &Scene<'_>, ending: Ending, sight: &Sight, attempts: i32, account: &mut Account) -> Result<usize> {
+pub(crate) fn judge(
+    scene: &Scene<'_>,
+    ending: Ending,
+    sight: &Sight,
+    attempts: i32,
+    account: &mut Account,
+) -> Result<usize> {
     let seen = account.take_violations();
     ensure!(seen.is_empty(), "{}", seen.join("; "));
     let reserved = account.ever_reserved(&scene.uid);
@@ -33,11 +39,14 @@ pub(crate) fn judge(scene: &Scene<'_>, ending: Ending, sight: &Sight, attempts: 
 }
 
 fn bound(scene: &Scene<'_>, sight: &Sight, account: &Account) -> Result<()> {
-    let names: Vec<String> = sight.volumes.iter().map(|volume| volume.name_any()).collect();
+    let names: Vec<String> = sight.volumes.iter().map(ResourceExt::name_any).collect();
     ensure!(sight.volumes.len() == 1, "one volume was expected, and there are {names:?}");
     let volume = &sight.volumes[0];
     let claim = sight.claim.as_ref().and_then(|claim| claim.spec.as_ref()?.volume_name.clone());
-    ensure!(claim.as_deref() == Some(names[0].as_str()), "the claim is bound to {claim:?}, and its volume is {names:?}");
+    ensure!(
+        claim.as_deref() == Some(names[0].as_str()),
+        "the claim is bound to {claim:?}, and its volume is {names:?}"
+    );
     ensure!(claim_uid(volume) == scene.uid, "the claim's volume is reserved for {:?}", claim_uid(volume));
     let contents = account.contents(&names[0]);
     ensure!(

@@ -5,6 +5,7 @@ use vmdisk_e2e::stage::actor::account::End;
 use vmdisk_e2e::stage::{IMMEDIATE, RETAINING, STUCK, WAITING};
 
 /// One life.
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of a table")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Life {
     /// Its name.
@@ -122,12 +123,7 @@ pub(crate) const LIVES: &[Life] = &[
         moves: &[(When::Phase(SyncPhase::Queued), Act::DeleteClaim)],
         ..DELETED
     },
-    Life {
-        name: "deleted-while-provisioning",
-        class: STUCK,
-        moves: &[(When::Primed, Act::DeleteClaim)],
-        ..DELETED
-    },
+    Life { name: "deleted-while-provisioning", class: STUCK, moves: &[(When::Primed, Act::DeleteClaim)], ..DELETED },
     Life { name: "deleted-while-filling", moves: &[(When::Working, Act::DeleteClaim)], ..DELETED },
     Life {
         name: "deleted-while-filling-retained",

@@ -14,16 +14,20 @@ mod table;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use vmdisk_e2e::say::say;
-use vmdisk_e2e::stage::tap::{Disturbance, Plan, SHORT_LAG, Strike, Write};
+use vmdisk_e2e::stage::tap::{Disturbance, Plan, Strike};
 use vmdisk_e2e::stage::{QUICK_RESYNC, Stage};
 
 use lives::{LIVES, Life};
 use options::{Kind, Options};
-use point::{Tried, Trial};
+use point::{Trial, Tried};
 use table::Row;
+
+/// How much a lagging watch is behind: long against a pass, short against everybody's patience.
+const LAG: Duration = Duration::from_millis(700);
 
 /// The resources whose views may be stale.
 const VIEWS: [&str; 5] = ["persistentvolumeclaims", "persistentvolumes", "pods", "vmdisksyncs", "vmdiskimages"];
@@ -31,7 +35,8 @@ const VIEWS: [&str; 5] = ["persistentvolumeclaims", "persistentvolumes", "pods",
 fn main() -> Result<()> {
     let options = Options::parse(std::env::args().skip(1))?;
     if options.list {
-        return say_out(&LIVES.iter().map(|life| format!("{}: test\n", life.name)).collect::<String>());
+        let names: Vec<String> = LIVES.iter().map(|life| format!("{}: test", life.name)).collect();
+        return say_out(&names.join("\n"));
     }
     tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?.block_on(run(&options))
 }
@@ -57,10 +62,7 @@ async fn run(options: &Options) -> Result<()> {
 }
 
 /// Tries lives on a stage of its own until there are none left.
-async fn worker(
-    lives: Arc<Mutex<VecDeque<&'static Life>>>,
-    options: &Options,
-) -> Result<Vec<(Row, Vec<String>)>> {
+async fn worker(lives: Arc<Mutex<VecDeque<&'static Life>>>, options: &Options) -> Result<Vec<(Row, Vec<String>)>> {
     let stage = Stage::start(QUICK_RESYNC).await?;
     scene::prepare(&stage).await?;
     // What a controller writes once for a cluster is no part of a claim's life.
@@ -77,7 +79,8 @@ async fn worker(
 
 /// Tries everything in one life.
 async fn all_of(stage: &Stage, life: &'static Life, options: &Options) -> Result<(Row, Vec<String>)> {
-    let mut series = Series { stage, life, row: Row { life: life.name.to_owned(), ..Row::default() }, failures: Vec::new() };
+    let row = Row { life: life.name.to_owned(), ..Row::default() };
+    let mut series = Series { stage, life, row, failures: Vec::new(), number: 0 };
     let Some(calm) = series.one(&Trial::Calm, "calm").await else {
         return Ok((series.row, series.failures));
     };
@@ -96,6 +99,8 @@ struct Series<'a> {
     life: &'static Life,
     row: Row,
     failures: Vec<String>,
+    /// Tells the claims of one life apart.
+    number: usize,
 }
 
 impl Series<'_> {
@@ -116,7 +121,7 @@ impl Series<'_> {
         match kind {
             Kind::Views => {
                 for view in VIEWS {
-                    for disturbance in [Disturbance::Lag(SHORT_LAG), Disturbance::Expires] {
+                    for disturbance in [Disturbance::Lag(LAG), Disturbance::Expires] {
                         self.one(&Trial::Disturbed(view, disturbance), &format!("{view} {disturbance:?}")).await;
                     }
                 }
@@ -136,7 +141,8 @@ impl Series<'_> {
     }
 
     async fn one(&mut self, trial: &Trial, what: &str) -> Option<Tried> {
-        let name = format!("{}-{}", self.life.name, self.row.tried);
+        self.number += 1;
+        let name = format!("{}-{}", self.life.name, self.number);
         match point::attempt(self.stage, self.life, &name, trial).await {
             Ok(tried) => {
                 self.row.most_fetches = self.row.most_fetches.max(tried.fetches);
@@ -148,7 +154,8 @@ impl Series<'_> {
             Err(error) => {
                 self.row.tried += 1;
                 self.row.failed += 1;
-                let kept = self.keep_log(&name).map_or_else(|error| format!("{error:#}"), |path| path.display().to_string());
+                let kept =
+                    self.keep_log(&name).map_or_else(|error| format!("{error:#}"), |path| path.display().to_string());
                 let failure = format!("{}, {what}: {error:#} (log: {kept})", self.life.name);
                 say(&format!("failed: {failure}"));
                 self.failures.push(failure);
@@ -165,12 +172,7 @@ impl Series<'_> {
     }
 }
 
-/// What was written, a line each: to find out which write a number is.
-pub(crate) fn listing(writes: &[Write]) -> String {
-    writes.iter().enumerate().map(|(number, write)| format!("{}: {}\n", number + 1, write.seen)).collect()
-}
-
 fn say_out(text: &str) -> Result<()> {
     use std::io::Write as _;
-    write!(std::io::stdout(), "{text}").context("cannot write to the standard output")
+    writeln!(std::io::stdout(), "{}", text.trim_end()).context("cannot write to the standard output")
 }

@@ -43,7 +43,8 @@ impl Options {
                 "--long" => options.long = true,
                 "--stages" => {
                     let number = args.next().context("--stages needs a number")?;
-                    options.stages = number.parse().with_context(|| format!("--stages is {number:?}, expected a number"))?;
+                    options.stages =
+                        number.parse().with_context(|| format!("--stages is {number:?}, expected a number"))?;
                 }
                 "--kills" => options.kinds.push(Kind::Kills),
                 "--faults" => options.kinds.push(Kind::Faults),
@@ -51,8 +52,10 @@ impl Options {
                 "--leaders" => options.kinds.push(Kind::Leaders),
                 "--quiet" | "--nocapture" => {}
                 other if other.starts_with("--test-threads") => {}
-                other if other.starts_with('-') => bail!("unknown option {other}; known are --list, --long, --stages, \
-                                                          --kills, --faults, --views and --leaders"),
+                other if other.starts_with('-') => bail!(
+                    "unknown option {other}; known are --list, --long, --stages, \
+                                                          --kills, --faults, --views and --leaders"
+                ),
                 filter => options.filter = Some(filter.to_owned()),
             }
         }

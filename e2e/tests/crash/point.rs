@@ -66,9 +66,9 @@ pub(crate) async fn attempt(stage: &Stage, life: &Life, name: &str, trial: &Tria
     let outcome = through(stage, &scene, &first, &mut second, plan).await;
     let (struck, writes) = (first.tap.is_struck(), first.tap.writes());
     drop((first, second));
-    let judged = outcome.and_then(|(sight, attempts)| {
-        judge(&scene, life.ending, &sight, attempts, &mut stage.actor.account())
-    });
+    let judged = outcome
+        .and_then(|(sight, attempts)| judge(&scene, life.ending, &sight, attempts, &mut stage.actor.account()))
+        .with_context(|| format!("the first controller's writes were: {}", listing(&writes)));
     let took = start.elapsed();
     let ended = scene.end().await;
     let fetches = judged?;
@@ -108,4 +108,12 @@ async fn through(
     first.tap.landed(before).await;
     let (sight, later) = scene.settle().await?;
     Ok((sight, attempts.max(later)))
+}
+
+fn listing(writes: &[Write]) -> String {
+    let lines = writes.iter().enumerate().map(|(number, write)| {
+        let answer = write.answer.map_or_else(|| "unheard".to_owned(), |code| code.as_u16().to_string());
+        format!("{} {} ({answer})", number + 1, write.seen)
+    });
+    lines.collect::<Vec<_>>().join(", ")
 }

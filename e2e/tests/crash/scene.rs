@@ -45,7 +45,6 @@ pub(crate) async fn prepare(stage: &Stage) -> Result<()> {
         api_version: REFERENCE_GRANT.to_owned(),
         kind: "ReferenceGrant".to_owned(),
         plural: "referencegrants".to_owned(),
-        ..kube::core::ApiResource::erase::<Pod>(&())
     };
     let api: Api<kube::core::DynamicObject> = Api::namespaced_with(stage.client.clone(), HOME, &resource);
     api.patch("images", &PatchParams::apply("vmdisk-stage").force(), &Patch::Apply(&grant)).await?;
@@ -195,7 +194,9 @@ impl<'a> Scene<'a> {
         let cleared = sight.primes.is_empty() && sight.workers.is_empty();
         cleared
             && match self.life.ending {
-                Ending::Bound => sight.claim.as_ref().is_some_and(objects::is_bound) && phases == [SyncPhase::Succeeded],
+                Ending::Bound => {
+                    sight.claim.as_ref().is_some_and(objects::is_bound) && phases == [SyncPhase::Succeeded]
+                }
                 Ending::Failed => phases == [SyncPhase::Failed] && sight.volumes.is_empty(),
                 Ending::Gone => {
                     sight.claim.is_none()
@@ -325,9 +326,13 @@ impl std::fmt::Display for Sight {
             let phase = volume.status.as_ref().and_then(|status| status.phase.clone());
             let policy = volume.spec.as_ref().and_then(|spec| spec.persistent_volume_reclaim_policy.clone());
             let spec = volume.spec.as_ref().and_then(|spec| spec.claim_ref.clone()).unwrap_or_default();
-            write!(formatter, "; volume of {DRIVER} {phase:?} {policy:?} for {:?}{}", spec.name, going(&volume.metadata))?;
+            write!(
+                formatter,
+                "; volume of {DRIVER} {phase:?} {policy:?} for {:?}{}",
+                spec.name,
+                going(&volume.metadata)
+            )?;
         }
         Ok(())
     }
 }
-

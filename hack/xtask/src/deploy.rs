@@ -16,7 +16,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// Compiles controller and worker as they are released, and gives the directory with both.
-fn build(instance: &Instance) -> Result<PathBuf> {
+pub(crate) fn build(instance: &Instance) -> Result<PathBuf> {
     step("compiling controller and worker (release)", || {
         let packages = ["--package", "vmdisk-controller", "--package", "vmdisk-worker"];
         cmd("cargo").dir(instance.checkout()).args(["build", "--release", "--bins"]).args(packages).run()

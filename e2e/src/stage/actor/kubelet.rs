@@ -65,12 +65,14 @@ async fn place(world: &World, pod: &Pod, uid: &str, api: &Api<Pod>) -> Outcome<b
         let claims_seen = world
             .until(|world| {
                 let Some(pod) = world.pod(uid) else { return Some(None) };
-                let gated = pod.spec.as_ref().is_some_and(|spec| spec.scheduling_gates.iter().flatten().next().is_some());
+                let gated =
+                    pod.spec.as_ref().is_some_and(|spec| spec.scheduling_gates.iter().flatten().next().is_some());
                 if gated {
                     return None;
                 }
                 let found: Vec<_> = names.iter().filter_map(|name| world.claim(&namespace, name)).collect();
-                let complete = found.len() == names.len() && !found.iter().any(|claim| claim.metadata.deletion_timestamp.is_some());
+                let complete = found.len() == names.len()
+                    && !found.iter().any(|claim| claim.metadata.deletion_timestamp.is_some());
                 let movable = |claim: &Arc<PersistentVolumeClaim>| is_bound(claim) || waits_for_consumer(claim);
                 (complete && found.iter().all(movable)).then_some(Some(found))
             })
@@ -89,7 +91,9 @@ async fn place(world: &World, pod: &Pod, uid: &str, api: &Api<Pod>) -> Outcome<b
         }
         world
             .until(|world| {
-                let all = names.iter().all(|name| world.claim(&namespace, name).is_some_and(|claim| !waits_for_consumer(&claim)));
+                let all = names
+                    .iter()
+                    .all(|name| world.claim(&namespace, name).is_some_and(|claim| !waits_for_consumer(&claim)));
                 (all || world.pod(uid).is_none()).then_some(())
             })
             .await;
@@ -112,7 +116,8 @@ fn node_of(pod: &Pod) -> String {
     let affinity = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref()?.node_affinity.as_ref());
     let required = affinity.and_then(|node| node.required_during_scheduling_ignored_during_execution.as_ref());
     let fields = required.into_iter().flat_map(|required| &required.node_selector_terms);
-    let mut values = fields.flat_map(|term| term.match_fields.iter().flatten()).flat_map(|field| field.values.iter().flatten());
+    let mut values =
+        fields.flat_map(|term| term.match_fields.iter().flatten()).flat_map(|field| field.values.iter().flatten());
     values.next().cloned().unwrap_or_else(|| NODES[0].to_owned())
 }
 

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
-use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -45,7 +45,7 @@ impl Actor {
     /// Starts to play.
     pub(crate) fn start(client: Client) -> Self {
         let world = Arc::new(World {
-            client: client.clone(),
+            client,
             account: Arc::default(),
             claims: Mutex::default(),
             pods: Mutex::default(),

@@ -39,7 +39,10 @@ pub(super) async fn provision(world: Arc<World>, claim: Arc<PersistentVolumeClai
     }
 }
 
-async fn create(client: &Client, claim: &PersistentVolumeClaim) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn create(
+    client: &Client,
+    claim: &PersistentVolumeClaim,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let spec = claim.spec.as_ref().ok_or("a claim has a spec")?;
     let class_name = spec.storage_class_name.clone().unwrap_or_default();
     let class = Api::<StorageClass>::all(client.clone()).get(&class_name).await?;

@@ -5,12 +5,11 @@ mod plan;
 mod stream;
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use axum::body::{Body, Bytes};
@@ -162,7 +161,8 @@ impl Tap {
 
 /// The way to the API server, as an administrator who speaks for the controller.
 fn upstream(plane: &Plane) -> Result<reqwest::Client> {
-    let read = |path: std::path::PathBuf| std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()));
+    let read =
+        |path: std::path::PathBuf| std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()));
     let identity = [read(plane.pki.cert("admin"))?, read(plane.pki.key("admin"))?].concat();
     let mut headers = axum::http::HeaderMap::new();
     headers.insert("impersonate-user", HeaderValue::from_static(IDENTITY));
@@ -297,12 +297,6 @@ async fn forward(state: &State, request: Request<Incoming>) -> Result<reqwest::R
     sent.send().await.context("the API server does not answer")
 }
 
-/// For how long a lag may be asked: the controller's own patience is minutes.
-pub const SHORT_LAG: Duration = Duration::from_millis(700);
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// What cannot go wrong.
-pub(super) type Never = Infallible;

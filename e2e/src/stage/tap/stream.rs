@@ -1,5 +1,6 @@
 //! Answers that are passed on as they come, and watches that are disturbed.
 
+use std::convert::Infallible;
 use std::time::Instant;
 
 use axum::body::{Body, Bytes};
@@ -7,8 +8,8 @@ use axum::http::Response;
 use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::mpsc;
 
+use super::OWN;
 use super::plan::{Disturbance, gone, is_change};
-use super::{Never, OWN};
 
 /// Passes an answer on; `None` when it cannot be.
 pub(super) fn relay(response: reqwest::Response, disturbance: Option<Disturbance>) -> Option<Response<Body>> {
@@ -22,7 +23,7 @@ pub(super) fn relay(response: reqwest::Response, disturbance: Option<Disturbance
     let chunks = response.bytes_stream();
     match disturbance.filter(|_| ok) {
         None => builder.body(Body::from_stream(chunks)),
-        Some(disturbance) => builder.body(Body::from_stream(disturb(chunks, disturbance).map(Ok::<_, Never>))),
+        Some(disturbance) => builder.body(Body::from_stream(disturb(chunks, disturbance).map(Ok::<_, Infallible>))),
     }
     .ok()
 }
