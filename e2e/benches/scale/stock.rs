@@ -180,17 +180,15 @@ impl Model {
             sync: bare(sync)?,
         })
     }
-
 }
 
 /// An object with other names in it.
 fn with_names(object: &Value, replaced: &[(&str, &str)]) -> Result<Value> {
-        let mut text = object.to_string();
-        for (from, to) in replaced {
-            text = text.replace(from, to);
-        }
-        serde_json::from_str(&text).context("names can be replaced in an object")
+    let mut text = object.to_string();
+    for (from, to) in replaced {
+        text = text.replace(from, to);
     }
+    serde_json::from_str(&text).context("names can be replaced in an object")
 }
 
 /// An object without what the API server gives it.
