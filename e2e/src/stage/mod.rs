@@ -168,5 +168,5 @@ fn remove_stale(parent: &Path) {
     }
 }
 
-/// Against hanging: nothing on a stage takes that long.
-pub const LONG: Duration = Duration::from_mins(2);
+/// Against hanging. The controller finds what no event told every two minutes, and that must be enough.
+pub const LONG: Duration = Duration::from_mins(4);

@@ -85,7 +85,7 @@ async fn all_of(stage: &Stage, life: &'static Life, options: &Options) -> Result
         return Ok((series.row, series.failures));
     };
     series.row.writes = calm.writes.len();
-    series.row.took.0 = calm.took;
+    series.row.calm = calm.took;
     for kind in &options.kinds {
         series.kind(*kind, calm.writes.len()).await;
     }
@@ -146,7 +146,9 @@ impl Series<'_> {
         match point::attempt(self.stage, self.life, &name, trial).await {
             Ok(tried) => {
                 self.row.most_fetches = self.row.most_fetches.max(tried.fetches);
-                self.row.took.1 = self.row.took.1.max(tried.took);
+                if tried.took > self.row.longest.0 {
+                    self.row.longest = (tried.took, what.to_owned());
+                }
                 let happened = tried.struck || !matches!(trial, Trial::Struck(_));
                 self.row.tried += usize::from(happened);
                 Some(tried)

@@ -194,8 +194,11 @@ impl<'a> Scene<'a> {
         let cleared = sight.primes.is_empty() && sight.workers.is_empty();
         cleared
             && match self.life.ending {
+                // A volume that is on its way out is gone in a moment; one that stays is a leak.
                 Ending::Bound => {
-                    sight.claim.as_ref().is_some_and(objects::is_bound) && phases == [SyncPhase::Succeeded]
+                    sight.claim.as_ref().is_some_and(objects::is_bound)
+                        && sight.volumes.len() == 1
+                        && phases == [SyncPhase::Succeeded]
                 }
                 Ending::Failed => phases == [SyncPhase::Failed] && sight.volumes.is_empty(),
                 Ending::Gone => {

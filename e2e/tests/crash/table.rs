@@ -16,28 +16,31 @@ pub(crate) struct Row {
     pub(crate) failed: usize,
     /// The most fetches of the image.
     pub(crate) most_fetches: usize,
-    /// The undisturbed life, and the longest.
-    pub(crate) took: (Duration, Duration),
+    /// How long the undisturbed life took.
+    pub(crate) calm: Duration,
+    /// The longest try, and what was tried.
+    pub(crate) longest: (Duration, String),
 }
 
 /// The rows as a Markdown table.
 #[must_use]
 pub(crate) fn table(rows: &[Row]) -> String {
-    let mut text = "| life | API writes | tried | failed | most fetches | undisturbed | longest |\n\
-                    |---|---|---|---|---|---|---|\n"
+    let mut text = "| life | API writes | tried | failed | most fetches | undisturbed | longest | with |\n\
+                    |---|---|---|---|---|---|---|---|\n"
         .to_owned();
     for row in rows {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {:.1} s | {:.1} s |",
+            "| {} | {} | {} | {} | {} | {:.1} s | {:.1} s | {} |",
             row.life,
             row.writes,
             row.tried,
             row.failed,
             row.most_fetches,
-            row.took.0.as_secs_f64(),
-            row.took.1.as_secs_f64()
+            row.calm.as_secs_f64(),
+            row.longest.0.as_secs_f64(),
+            row.longest.1
         );
     }
     text
