@@ -12,7 +12,7 @@ pub(crate) mod images;
 mod network;
 mod node;
 pub mod packages;
-mod pki;
+pub(crate) mod pki;
 mod process;
 mod services;
 mod status;

@@ -2,6 +2,7 @@
 
 mod control;
 mod data;
+mod scale;
 
 use anyhow::Result;
 
@@ -33,6 +34,11 @@ enum Command {
     /// Targets: at most 1.15 times the floor; layers with gzip at least 4 times faster than what a user would write (without
     /// --relay, where both wait for the line); less than 128 MiB of memory; each byte fetched once.
     Data(data::Options),
+    /// The controller behind 10,000 filled claims and before 1,000: memory, requests, restart; fails when a target is missed
+    ///
+    /// On a control plane of its own, whose storage and workers are played, with the release build. Fills some hundred claims
+    /// with 100, 1,000 and 10,000 filled ones behind it, and shows how each figure grows.
+    Scale(scale::Options),
     /// The servers that images are fetched from, in a process of their own
     #[command(hide = true)]
     Source(data::SourceOptions),
@@ -43,6 +49,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     match &bench.command {
         Some(Command::Control(options)) => control::run(options),
         Some(Command::Data(options)) => data::run(options),
+        Some(Command::Scale(options)) => scale::run(options),
         Some(Command::Source(options)) => data::serve(options),
         None => data::run(&bench.data),
     }

@@ -50,7 +50,7 @@ pub(crate) fn run(profile: Profile) -> Result<()> {
 }
 
 /// Compiles controller and worker, and gives the directory with both.
-fn build(instance: &Instance, profile: Profile) -> Result<PathBuf> {
+pub(crate) fn build(instance: &Instance, profile: Profile) -> Result<PathBuf> {
     let name = profile.name();
     step(&format!("compiling controller and worker (profile {name})"), || {
         let packages = ["--package", "vmdisk-controller", "--package", "vmdisk-worker"];

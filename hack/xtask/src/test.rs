@@ -23,6 +23,10 @@ pub(crate) struct Options {
     /// Leave the cluster up afterwards, for a look or for the next run
     #[arg(long)]
     keep: bool,
+    /// Let the controller meet everything at each of its writes: more lives, API faults, stale views, a second leader
+    /// (half an hour more)
+    #[arg(long)]
+    long: bool,
 }
 
 /// Runs the command.
@@ -45,6 +49,7 @@ fn everything(instance: &Instance, options: &Options, report: &mut Report) -> Re
     report.stage("dependencies", || suites::dependencies(instance))?;
     report.stage("unit tests", || suites::unit(instance, None))?;
     report.stage("CSI driver", || suites::csi_driver(instance))?;
+    report.stage("crash at every write", || suites::crash(instance, None, options.long))?;
     on_cluster(instance, options, report, |instance, report| {
         report.stage("CSI driver on this machine", || suites::csi_driver_live(instance))?;
         for lane in Lane::all(instance)? {
@@ -68,6 +73,9 @@ fn matching(instance: &Instance, filter: &str, options: &Options, report: &mut R
         lanes = matches;
         Ok(())
     })?;
+    if suites::crash_matches(instance, filter)? {
+        report.stage("crash at every write", || suites::crash(instance, Some(filter), options.long))?;
+    }
     if lanes.is_empty() {
         return Ok(());
     }

@@ -20,6 +20,8 @@ const CARGO_DENY: &str = "0.20.2";
 const SERIAL: &str = "serial";
 /// The directory of tests that judge what all others left in the audit log.
 const LAST: &str = "audit";
+/// The directory of the tests that bring control planes of their own.
+const CRASH: &str = "crash";
 
 /// Runs cargo in the checkout, for the user to watch.
 pub(super) fn cargo(instance: &Instance, args: &[&str]) -> Result<()> {
@@ -82,6 +84,29 @@ pub(super) fn csi_driver_live(instance: &Instance) -> Result<()> {
         .run_visibly()
 }
 
+/// The controller ended at each of its writes, on stages of the test's own; `long` adds lives, faults and stale views.
+pub(super) fn crash(instance: &Instance, filter: Option<&str>, long: bool) -> Result<()> {
+    // The stage takes its programs from there.
+    launcher::tools(instance)?;
+    let command = crash_cargo(instance).args(["--"].into_iter().chain(filter)).args(long.then_some("--long"));
+    if command.run_visibly().is_err() {
+        bail!("a life of a claim does not survive; try it again by its name: cargo xtask test NAME");
+    }
+    Ok(())
+}
+
+/// Whether a life has a name that contains `filter`.
+pub(super) fn crash_matches(instance: &Instance, filter: &str) -> Result<bool> {
+    let listing = crash_cargo(instance).args(["--quiet", "--", "--list"]).output()?;
+    let mut lives = listing.lines().filter_map(|line| line.strip_suffix(": test"));
+    Ok(lives.any(|life| life.contains(filter)))
+}
+
+fn crash_cargo(instance: &Instance) -> Cmd {
+    let target = ["test", "--package", "vmdisk-e2e", "--features", "cluster", "--test", CRASH];
+    cmd("cargo").dir(instance.checkout()).args(target)
+}
+
 /// End-to-end tests that run in the same way: a directory each in e2e/tests, beside each other within a lane.
 pub(super) struct Lane {
     title: &'static str,
@@ -103,6 +128,8 @@ impl Lane {
         targets.sort();
         let mut take = |name: &str| -> Vec<String> { targets.extract_if(.., |target| target == name).collect() };
         let (serial, last) = (take(SERIAL), take(LAST));
+        // Those need no cluster.
+        drop(take(CRASH));
         let lane = |title, targets, serial| Self { title, targets, serial };
         let mut lanes = vec![
             lane("end-to-end tests", targets, false),
