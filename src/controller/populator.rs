@@ -51,11 +51,17 @@ const STEPS: usize = 8;
 /// How soon to look again for the end of a worker, in case its node is lost and no event tells.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
+/// How soon to try again what the API server does not allow.
+const REFUSED_AGAIN: Duration = Duration::from_secs(30);
+
 /// How soon to look after a worker that was just created: by then the record must say which one it is.
 const SOON: Duration = Duration::from_secs(2);
 
 /// How many pods may ask sources at once whether they can be had again. They hold no permit and no volume.
 const INSPECTORS: usize = 2;
+
+/// The reason of a failure, and of an event: a pod that is not the worker has its name.
+const WORKER_NAME_TAKEN: &str = "WorkerNameTaken";
 
 /// Fills claims from images.
 pub struct DiskPopulator {
@@ -126,7 +132,10 @@ impl DiskPopulator {
         let mut permit = Permit::Unasked;
         for _ in 0..STEPS {
             let Some(sync) = self.records.find(claim, &context.source_namespace) else {
-                permit = self.enter(context).await?;
+                match self.enter(context).await? {
+                    Ok(entered) => permit = entered,
+                    Err(refused) => return Ok(Populate::Hold(wait(Some(refused), Some(REFUSED_AGAIN)))),
+                }
                 continue;
             };
             if let Some(wait) = self.make_room(&sync, context).await? {
@@ -141,6 +150,11 @@ impl DiskPopulator {
             let route = route::choose(&image.spec)?;
             let others = self.world.of_image(&sync.spec.image.uid);
             let verdict = self.verdict(&sync, &route, &target, &policy, &others);
+            if verdict != Verdict::Go && phase(&sync) != Some(SyncPhase::Syncing) {
+                // It goes by another sync of its image, and its turn is the next one's.
+                self.gate.withdraw(&sync_uid).await?;
+                permit = Permit::Unasked;
+            }
             let siblings: Vec<&VMDiskSync> = others.iter().map(|sync| &**sync).collect();
             let not_before = status.not_before.as_ref().map(|time| time.0);
             let situation = Situation {
@@ -212,13 +226,7 @@ impl DiskPopulator {
                     }
                     return Ok(Populate::Hold(wait(None, Some(LOOK_AGAIN))));
                 }
-                Step::Answer(answer) => {
-                    if permit == Permit::Fresh && matches!(answer, Answer::Hold(..)) {
-                        // It waits for another sync of its image, and its turn is the next one's.
-                        self.gate.withdraw(&sync_uid).await?;
-                    }
-                    return Ok(to_machinery(answer, &sync, context));
-                }
+                Step::Answer(answer) => return Ok(to_machinery(answer, &sync, context)),
             }
         }
         Err(format!("the sync of claim {}/{} did not come to rest", claim.namespace, claim.name).into())
@@ -252,17 +260,23 @@ impl DiskPopulator {
         }
     }
 
-    /// Creates the record of a new sync and takes its place in the queue, one claim at a time in the order in which the
-    /// machinery asked: the answers of the API server come in any order.
-    async fn enter(&self, context: &Context<VMDiskImage>) -> CallbackResult<Permit> {
+    /// Creates the record of a new sync, one claim at a time in the order in which the machinery asked: the answers of the
+    /// API server come in any order. `Err`: what to tell the claim, where the controller may not.
+    async fn enter(&self, context: &Context<VMDiskImage>) -> CallbackResult<Result<Permit, Notice>> {
         let _turn = self.entrance.lock().await;
         let claim = &context.claim_ref;
-        self.records.create(claim, &context.source, &context.source_namespace).await?;
-        let sync = self.records.find(claim, &context.source_namespace);
-        let Some(sync) = sync.filter(|sync| sync.status.is_none()) else {
-            return Ok(Permit::Unasked);
-        };
-        Ok(self.gate.request(&sync.uid().unwrap_or_default(), None, claim).await?)
+        match self.records.create(claim, &context.source, &context.source_namespace).await {
+            Ok(()) => {}
+            Err(error) if error.is_forbidden() => return Ok(Err(not_permitted(&context.source_namespace))),
+            Err(error) => return Err(error.into()),
+        }
+        // Its place is taken here, in the order of arrival. The record says it to the second only.
+        match self.records.find(claim, &context.source_namespace) {
+            Some(sync) if sync.status.as_ref().is_none_or(transition::is_new) => {
+                Ok(Ok(self.gate.request(&sync.uid().unwrap_or_default(), None, claim).await?))
+            }
+            _ => Ok(Ok(Permit::Unasked)),
+        }
     }
 
     /// Removes what stands in the way of this sync: a record of an image that is gone, a worker of a sync that is gone.
@@ -298,7 +312,26 @@ impl DiskPopulator {
                 return Ok(Some(wait(notice, Some(LOOK_AGAIN))));
             }
         }
-        Ok(None)
+        self.name_still_taken(sync, context).await
+    }
+
+    /// A pod without our labels is in no watch of ours. One that stood in the way of the last attempt is looked for before
+    /// another one asks for its turn and costs a volume.
+    async fn name_still_taken(
+        &self,
+        sync: &VMDiskSync,
+        context: &Context<VMDiskImage>,
+    ) -> CallbackResult<Option<Wait>> {
+        let failure = sync.status.as_ref().filter(|status| status.phase != Some(SyncPhase::Syncing));
+        let failure = failure.and_then(|status| status.last_failure.as_ref());
+        if failure.is_none_or(|failure| failure.reason != WORKER_NAME_TAKEN) {
+            return Ok(None);
+        }
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &context.source_namespace);
+        let found = api.get_opt(&names::worker(&context.claim_ref.uid)).await?;
+        let found =
+            found.filter(|pod| self.world.sync_of(pod).is_none() && owner_of(pod) != sync.metadata.uid.as_deref());
+        Ok(found.map(|pod| wait(Some(name_taken(&pod)), Some(LOOK_AGAIN))))
     }
 
     /// Gives up what was begun for this claim from an image in another namespace, which it does not name any more.
@@ -406,7 +439,7 @@ impl DiskPopulator {
                 Ok(Some(if ours {
                     Failure::interrupted("WorkerUnknown", refused)
                 } else {
-                    Failure::not_started("WorkerNameTaken", refused)
+                    Failure::not_started(WORKER_NAME_TAKEN, refused)
                 }))
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => {
@@ -613,11 +646,23 @@ fn target_facts(claim: &PersistentVolumeClaim) -> TargetFacts {
     }
 }
 
+/// In a narrow installation an administrator allows the controller to work in a namespace first.
+fn not_permitted(namespace: &str) -> Notice {
+    Notice {
+        warning: true,
+        reason: "NamespaceNotServed",
+        message: format!(
+            "The controller may not create VMDiskSyncs in namespace {namespace}. An administrator has to bind the ClusterRole \
+             vmdisk-images to its ServiceAccount there; it is tried again."
+        ),
+    }
+}
+
 fn name_taken(pod: &Pod) -> Notice {
     let namespace = pod.namespace().unwrap_or_default();
     Notice {
         warning: true,
-        reason: "WorkerNameTaken",
+        reason: WORKER_NAME_TAKEN,
         message: format!(
             "pod {namespace}/{} exists that is not known to be the worker of this claim, and its name is needed; delete it, \
              or wait until it is gone",

@@ -68,10 +68,10 @@ async fn measured(scene: &Scene) -> Result<Vec<Figure>> {
     let figure = Figure::new;
     Ok(vec![
         figure("single_bound_s", "one claim: Bound, median of 10", single_bound, "s", Some(2.5), Some(3.4)),
-        figure("single_writes", "one claim: API writes, most of 10", single_writes, "", Some(10.0), Some(16.0)),
+        figure("single_writes", "one claim: API writes, most of 10", single_writes, "", Some(9.0), Some(16.0)),
         figure("single_events", "one claim: events, most of 10", single_events, "", Some(1.0), None),
         figure("burst_bound_s", "30 claims at once: the last Bound", burst_bound, "s", Some(20.0), Some(37.0)),
-        figure("burst_writes", "30 claims at once: API writes each", burst_writes, "", None, Some(10.0)),
+        figure("burst_writes", "30 claims at once: API writes each", burst_writes, "", Some(9.0), Some(10.0)),
         figure("peak_rss_mib", "leader: peak resident memory", peak, "MiB", Some(32.0), Some(44.0)),
     ])
 }

@@ -15,7 +15,7 @@ use populator_crd::names::CLAIM_UID_LABEL;
 use vmdisk_e2e::testing::objects::{self, Mode, is_bound};
 use vmdisk_e2e::testing::traces::primes_and_workers;
 use vmdisk_e2e::testing::writes::Writes;
-use vmdisk_e2e::testing::{Scene, audit, events, files, until};
+use vmdisk_e2e::testing::{Scene, audit, files, until};
 
 /// For everything that a round waits for.
 const LONG: Duration = Duration::from_mins(3);
@@ -61,9 +61,6 @@ impl Round {
         nothing_of_ours(scene).await?;
         let requests = at_rest().await?;
         let since = requests.get(before..).context("the audit log has become shorter")?;
-        for name in &names {
-            told_once(scene, name).await?;
-        }
         Ok(Self { last_bound, claims: count, writes: Writes::of(since) })
     }
 
@@ -81,14 +78,6 @@ impl Round {
 #[expect(clippy::cast_precision_loss, reason = "a few hundred requests")]
 fn average(writes: usize, claims: usize) -> f64 {
     writes as f64 / claims as f64
-}
-
-/// The one event of a success is on the claim: without it, few events would be no merit.
-async fn told_once(scene: &Scene, name: &str) -> Result<()> {
-    let claim = scene.api::<PersistentVolumeClaim>().get(name).await?;
-    let told = events::of(scene, &claim, "PopulatorFinished").await?;
-    ensure!(told.len() == 1, "claim {name} was told of its end {} times", told.len());
-    Ok(())
 }
 
 /// The time until the last of these claims is seen to be Bound.

@@ -43,6 +43,7 @@ fn sync_status() -> Result<VMDiskSyncStatus> {
         enqueued_at: Some(MicroTime("2026-11-21T06:00:00.123456Z".parse()?)),
         attempt: 2,
         interruptions: 1,
+        disruptions: 1,
         not_before: Some(time()?),
         started_at: Some(time()?),
         finished_at: Some(time()?),
@@ -57,13 +58,22 @@ fn sync_status() -> Result<VMDiskSyncStatus> {
         route: Some(Route { kind: RouteKind::Fetch, reason: Some("the snapshot is in another driver".into()) }),
         source: Some(source()),
         prime: Some("prime-0b8c6a1e-5b0c-4c7c-9a55-6f3f0c2f7d11".into()),
+        prime_uid: Some("3f2c0c39-2a0e-4c58-8f0d-0f1a8a1f3a11".into()),
         pod: Some("populate-0b8c6a1e-5b0c-4c7c-9a55-6f3f0c2f7d11".into()),
+        pod_uid: Some("8d0b9a55-6f3f-4c7c-9a55-6f3f0c2f7d12".into()),
+        filled_at: Some(time()?),
+        target: Some(TargetFacts {
+            storage_class: Some("gp3".into()),
+            volume_mode: "Block".into(),
+            requested_bytes: 24 << 30,
+        }),
         node: Some("node-1".into()),
         last_failure: Some(LastFailure {
             class: FailureClass::SourceMissing,
             reason: "NotFound".into(),
             message: "https://example.org/a answers 404".into(),
             time: time()?,
+            found_by: Some("attacker-vm-0b8c6a1e".into()),
         }),
         conditions: SyncCondition::ALL
             .iter()

@@ -148,9 +148,11 @@ async fn a_name_as_long_as_can_be() {
     scenario("long", async |scene| {
         let name = format!("{}.{}", "long".repeat(50), "name".repeat(13));
         ensure!(name.len() == 253, "the name has {} characters", name.len());
-        let disk = Disk::publish(scene, "image", Fault::default()).await?.of_claim(&name);
         let claim = scene.create(&objects::claim(&name, "image", "64Mi", Mode::Filesystem)?).await?;
         let claim = Remembered::new(&claim)?;
+        let said = event(scene, &claim, "PopulatorDataSourceNotFound").await?;
+        ensure!(said.type_.as_deref() == Some("Warning"), "it is no warning: {said:?}");
+        let disk = Disk::publish(scene, "image", Fault::default()).await?.of_claim(&name);
         disk.judge(scene).await?;
         claim.until_settled(&scene.bed, GONE).await?;
         let said = event(scene, &claim, "PopulatorFinished").await?;

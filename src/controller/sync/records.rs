@@ -47,6 +47,13 @@ pub enum RecordError {
 }
 
 impl RecordError {
+    /// No rule allows it.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Api { source, .. }
+            if matches!(&**source, kube::Error::Api(status) if status.code == 403))
+    }
+
     /// Somebody else wrote first, or the record is gone: the next pass sees what there is.
     #[must_use]
     pub fn is_stale(&self) -> bool {

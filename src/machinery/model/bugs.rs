@@ -17,24 +17,28 @@ pub(crate) struct Bug {
     pub(crate) name: &'static str,
     pub(crate) laxity: Laxity,
     pub(crate) tamper: Option<Tamper>,
+    /// Whether somebody forges, and the populator keeps no records that could tell.
+    pub(crate) forged: bool,
 }
 
 const STRICT: Laxity = Laxity { reads_are_stale: false };
 
 const fn wrong_step(name: &'static str, tamper: Tamper) -> Bug {
-    Bug { name, laxity: STRICT, tamper: Some(tamper) }
+    Bug { name, laxity: STRICT, tamper: Some(tamper), forged: false }
 }
 
 fn rest() -> Step {
     Step::Rest(Wait::default())
 }
 
-pub(crate) const BUGS: [Bug; 12] = [
+pub(crate) const BUGS: [Bug; 13] = [
     Bug {
         name: "what is read live elsewhere is read from the caches",
         laxity: Laxity { reads_are_stale: true },
         tamper: None,
+        forged: false,
     },
+    Bug { name: "names and labels are believed", laxity: STRICT, tamper: None, forged: true },
     wrong_step("the volume is handed over as soon as it is there", |observed, step| {
         match (step, observed.prime_volume()) {
             (Step::Populate(_), PrimeVolume::Bound(volume)) => Step::Write(Write::Rebind(Arc::clone(volume))),
@@ -78,14 +82,12 @@ pub(crate) const BUGS: [Bug; 12] = [
     }),
     wrong_step("a prime that goes is waited for, while the worker holds it", |observed, step| {
         match (step, &observed.prime) {
-            (Step::Cleanup(ending), Some(prime)) if ending.cause == Cause::Discarded && is_going(&prime.metadata) => {
-                rest()
-            }
+            (Step::Cleanup(ending), Some(prime)) if ending.cause == Cause::Lost && is_going(&prime.metadata) => rest(),
             (step, _) => step,
         }
     }),
     wrong_step("a volume that is lost is waited for", |observed, step| match (step, observed.prime_volume()) {
-        (Step::Cleanup(ending), PrimeVolume::Lost(_)) if ending.cause == Cause::Discarded => rest(),
+        (Step::Cleanup(ending), PrimeVolume::Lost(_)) if ending.cause == Cause::Lost => rest(),
         (step, _) => step,
     }),
     wrong_step("success is declared at the swap", |observed, step| match step {

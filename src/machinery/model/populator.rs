@@ -143,7 +143,7 @@ impl Populator for ModelPopulator {
             }
             return Ok(Populate::Hold(Wait::default()));
         }
-        if is_forged(&found) && self.keeps_records {
+        if is_forged(&found) {
             self.world().broken.push(format!("a forged worker of {uid} was believed"));
         }
         if found["status"]["phase"] != "Pending" {

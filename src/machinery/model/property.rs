@@ -96,13 +96,13 @@ fn search(
     shrink: u32,
     laxity: Laxity,
     tamper: Option<Tamper>,
-    keeps_records: bool,
+    (forged, keeps_records): (bool, bool),
 ) -> Result<(), TestError<Vec<Action>>> {
     let config =
         ProptestConfig { cases, max_shrink_iters: shrink, failure_persistence: None, ..ProptestConfig::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    TestRunner::new_with_rng(config, rng).run(&script(keeps_records), |script| {
+    TestRunner::new_with_rng(config, rng).run(&script(forged), |script| {
         runtime.block_on(play(&script, laxity, tamper, keeps_records)).map_err(TestCaseError::fail)
     })
 }
@@ -119,7 +119,7 @@ fn believes_nobody_but_its_records_whatever_happens() {
 
 fn converges(keeps_records: bool) {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400);
-    match search(cases, 2_000, Laxity::default(), None, keeps_records) {
+    match search(cases, 2_000, Laxity::default(), None, (keeps_records, keeps_records)) {
         Err(TestError::Fail(reason, script)) => {
             let script: Vec<_> = script.iter().map(|action| format!("{action:?}")).collect();
             panic!("{reason}\nafter\n  {}", script.join("\n  "));
@@ -130,7 +130,10 @@ fn converges(keeps_records: bool) {
 
 #[test]
 fn finds_each_seeded_bug() {
-    let missed: Vec<_> =
-        BUGS.iter().filter(|bug| search(1_000, 0, bug.laxity, bug.tamper, false).is_ok()).map(|bug| bug.name).collect();
+    let missed: Vec<_> = BUGS
+        .iter()
+        .filter(|bug| search(1_000, 0, bug.laxity, bug.tamper, (bug.forged, false)).is_ok())
+        .map(|bug| bug.name)
+        .collect();
     assert!(missed.is_empty(), "not found: {missed:?}");
 }
