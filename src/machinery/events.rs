@@ -107,7 +107,14 @@ impl Announcer {
         }
     }
 
-    /// Makes whatever was said last worth saying again.
+    /// Makes whatever was said last worth saying again, and remembers that something was.
+    pub(crate) fn recovered(&self, claim_uid: &str) {
+        if let Some(last) = self.last().get_mut(claim_uid) {
+            *last = Cow::Borrowed("");
+        }
+    }
+
+    /// Forgets the claim.
     pub(crate) fn forget(&self, claim_uid: &str) {
         self.last().remove(claim_uid);
     }

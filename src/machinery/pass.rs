@@ -59,7 +59,7 @@ impl<P: Populator> Passes<P> {
                     let provisioned = !observed.provisions_since(Duration::ZERO);
                     if provisioned && matches!(&answer, Populate::Running(Wait { notice: None, .. })) {
                         // What was wrong before is news when it is wrong again.
-                        self.announcer.forget(&claim_ref.uid);
+                        self.announcer.recovered(&claim_ref.uid);
                     }
                     after_populate(&observed, node, answer)
                 }

@@ -60,21 +60,26 @@ async fn a_claim_that_shall_bind_at_once_waits_for_no_consumer() {
 #[tokio::test]
 async fn a_consumer_that_goes_while_the_disk_is_written_finds_it_when_it_returns() {
     scenario("consumers", async |scene| {
-        let disk = Disk::publish(scene, "image", Fault::stalling()).await?;
         let names = Mode::ALL.map(|mode| (mode.as_str().to_lowercase(), mode));
         let consumers = names.each_ref().map(|(claim, mode)| Consumer { claim, mode: *mode, node: None });
+        // An image each: one that nobody was filled from yet is tried by one claim at a time.
+        let mut disks = Vec::new();
         for consumer in &consumers {
-            scene.create(&objects::waiting_claim(consumer.claim, "image", "64Mi", consumer.mode)?).await?;
+            disks.push(Disk::publish(scene, consumer.claim, Fault::stalling()).await?);
+            scene.create(&objects::waiting_claim(consumer.claim, consumer.claim, "64Mi", consumer.mode)?).await?;
             consumer.create(scene).await?;
         }
-        until::probed("both workers are held", DEADLINE, async || Ok((disk.count().await?.held == 2).then_some(())))
-            .await?;
+        for disk in &disks {
+            disk.server.until_held(&disk.published.path, DEADLINE).await?;
+        }
         for consumer in &consumers {
             consumer.delete(scene, DEADLINE).await?;
         }
-        ensure!(disk.count().await?.held == 2, "a worker went with the consumer of its claim");
-        disk.server.release(&disk.published.path).await?;
-        for consumer in &consumers {
+        for disk in &disks {
+            ensure!(disk.count().await?.held == 1, "a worker went with the consumer of its claim");
+            disk.server.release(&disk.published.path).await?;
+        }
+        for (consumer, disk) in consumers.iter().zip(&disks) {
             let volume = volume_of(scene, consumer.claim).await?;
             consumer.create(scene).await?;
             let node = consumer.runs(scene, DEADLINE).await?;

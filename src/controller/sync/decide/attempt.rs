@@ -87,6 +87,8 @@ fn start(situation: &Situation<'_>) -> Step {
         Prime::Pending if !fresh => Step::Vouch,
         prime => match start_left(status, situation.policy, situation.now) {
             None => fail(situation, &not_started(situation, None)),
+            // Its job would be made from a policy that nobody can read. What runs goes on.
+            Some(wait) if situation.policy.closed().is_some() => Step::Answer(Answer::Running(Some(wait))),
             Some(_) if prime == Prime::Absent => Step::Answer(Answer::NeedPrime),
             // A pod that is there before its volume costs a second of the scheduler's back-off, and a kubelet that is
             // quicker than the claim's status waits for many.

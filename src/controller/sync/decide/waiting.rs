@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use populator_crd::v1alpha1::SyncPhase;
 use volume_populator::Notice;
 
 use super::{Answer, Permit, Prime, Situation, Step, fail_with, last_notice, remaining, restart, spec_changed, write};
@@ -39,6 +38,9 @@ pub(super) fn queued(situation: &Situation<'_>) -> Step {
         Permit::Fresh | Permit::Used => admit(situation),
         // It was set aside, and joins again.
         Permit::Waiting(since) if place.is_none() => write(transition::queued(situation.status, since, situation.now)),
+        Permit::Waiting(_) if situation.policy.closed().is_some() => {
+            Step::Answer(Answer::Hold(Some(waiting(situation)), None))
+        }
         Permit::Waiting(since) => {
             let told = since.checked_add(TOLD_AFTER).unwrap_or(Timestamp::MAX);
             Step::Answer(match remaining(situation.now, told) {
@@ -188,7 +190,9 @@ fn admit(situation: &Situation<'_>) -> Step {
 }
 
 fn waiting(situation: &Situation<'_>) -> Notice {
-    debug_assert!(matches!(situation.status.phase, None | Some(SyncPhase::Queued)));
+    if let Some(message) = situation.policy.closed() {
+        return Notice { warning: true, reason: "PolicyClosed", message };
+    }
     Notice {
         warning: false,
         reason: "Queued",
