@@ -21,10 +21,12 @@ const MEMORY: u64 = 64 << 10;
 /// At once, so that the API server has something else to do as well.
 const WRITERS: usize = 8;
 
-/// One line without an end, of more bytes than the operator may have.
-const ONE_LINE: &str = "head -c 384M /dev/zero | tr '\\0' x";
+/// One line without an end, of many times the bytes that the operator may have, in portions: who follows a log begins
+/// some time after its pod.
+const ONE_LINE: &str = "for _ in $(seq 64); do head -c 8M /dev/zero | tr '\\0' x; sleep 0.3; done";
 /// Many long lines.
-const MANY_LINES: &str = "line=$(head -c 8000 /dev/zero | tr '\\0' x); yes $line | head -c 384M";
+const MANY_LINES: &str =
+    "line=$(head -c 8000 /dev/zero | tr '\\0' x); for _ in $(seq 64); do yes $line | head -c 8M; sleep 0.3; done";
 
 #[tokio::test]
 async fn objects_and_logs_without_number() {

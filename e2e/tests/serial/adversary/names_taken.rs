@@ -1,6 +1,7 @@
 //! The names of worker and prime, taken before ours are there.
 
 use anyhow::{Context as _, Result};
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::ObjectMeta;
 use populator_crd::names;
@@ -177,26 +178,26 @@ async fn while_the_sync_is_queued() {
 }
 
 /// Each is told, none keeps a place, and all are filled once the way is free.
-async fn judge(scene: &Scene, tenant: &Tenant, victims: Vec<(Victim, Taken, Mark)>) -> Result<()> {
-    let mut wrong = Vec::new();
-    for (victim, taken, mark) in &victims {
-        let told = async {
-            if !taken.is_there(tenant, mark).await? {
-                // Removed as what it was not, in the namespace where it was made.
-                return Ok(());
-            }
-            victim.told_of(&taken.name(mark)).await?;
-            waits(victim).await
-        };
-        wrong.extend(told.await.err().map(|error| format!("{taken:?}: {error:#}")));
-    }
-    wrong.extend(bystander(scene).await.err().map(|error| format!("bystander: {error:#}")));
-    for (mut victim, taken, mark) in victims {
-        let filled = async {
-            clear(tenant, taken, &mark).await?;
-            victim.filled_in_the_end().await.map(drop)
-        };
-        wrong.extend(filled.await.err().map(|error| format!("{taken:?}, afterwards: {error:#}")));
+async fn judge(scene: &Scene, tenant: &Tenant, mut victims: Vec<(Victim, Taken, Mark)>) -> Result<()> {
+    let told = join_all(victims.iter().map(async |(victim, taken, mark)| {
+        if !taken.is_there(tenant, mark).await? {
+            // Removed as what it was not, in the namespace where it was made.
+            return Ok(());
+        }
+        victim.told_of(&taken.name(mark)).await?;
+        waits(victim).await
+    }))
+    .await;
+    let passed = bystander(scene).await;
+    let filled = join_all(victims.iter_mut().map(async |(victim, taken, mark)| {
+        clear(tenant, *taken, mark).await?;
+        victim.filled_in_the_end().await.map(drop)
+    }))
+    .await;
+    let mut wrong: Vec<String> = passed.err().map(|error| format!("bystander: {error:#}")).into_iter().collect();
+    for (index, (_, taken, _)) in victims.iter().enumerate() {
+        wrong.extend(told[index].as_ref().err().map(|error| format!("{taken:?}: {error:#}")));
+        wrong.extend(filled[index].as_ref().err().map(|error| format!("{taken:?}, afterwards: {error:#}")));
     }
     anyhow::ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
