@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use populator_crd::v1alpha1::SyncPhase;
 use vmdisk_e2e::figures::{self, Figure};
 use vmdisk_e2e::say::say;
-use vmdisk_e2e::stage::{Controller, Stage, USUAL_RESYNC};
+use vmdisk_e2e::stage::{Controller, RARE_RESYNC, Stage};
 use vmdisk_e2e::testing::until;
 
 use stock::Stock;
@@ -93,7 +93,7 @@ fn main() -> Result<()> {
 }
 
 async fn bench() -> Result<Vec<Figure>> {
-    let stage = Stage::start(USUAL_RESYNC).await?;
+    let stage = Stage::start(RARE_RESYNC).await?;
     stage.policy(&[("concurrency", "4")]).await?;
     say(&format!("making {} images", stock::IMAGES));
     let mut stock = Stock::new(&stage).await?;

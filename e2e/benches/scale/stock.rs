@@ -14,6 +14,7 @@ use populator_crd::{VMDiskImage, VMDiskImageSpec, VMDiskSync, names};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use vmdisk_e2e::stage::actor::persist;
 use vmdisk_e2e::stage::{IMMEDIATE, LONG, Stage};
 use vmdisk_e2e::testing::objects::{self, Mode};
 use vmdisk_e2e::testing::until;
@@ -86,7 +87,12 @@ impl Stock {
             let claim =
                 objects::claim_of(&format!("waiting-{number}"), &image.name, "1Gi", Mode::Filesystem, IMMEDIATE)?;
             let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &image.namespace);
-            api.create(&PostParams::default(), &claim).await?;
+            let post = PostParams::default();
+            match persist(|| api.create(&post, &claim)).await {
+                // The answer was lost.
+                Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+                answer => drop(answer?),
+            }
             anyhow::Ok(())
         });
         all.buffer_unordered(AT_ONCE).try_collect::<()>().await.context("cannot make waiting claims")
@@ -137,10 +143,15 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
 {
     let typed: K = serde_json::from_value(object.clone()).context("the likeness of an object is one")?;
-    let stored = api.create(&PostParams::default(), &typed).await?;
+    let name = typed.meta().name.clone().unwrap_or_default();
+    let (post, params) = (PostParams::default(), PatchParams::default());
+    match persist(|| api.create(&post, &typed)).await {
+        // The answer was lost.
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+        answer => drop(answer?),
+    }
     let status = Patch::Merge(json!({"status": object["status"]}));
-    api.patch_status(&typed.meta().name.clone().unwrap_or_default(), &PatchParams::default(), &status).await?;
-    Ok(stored)
+    Ok(persist(|| api.patch_status(&name, &params, &status)).await?)
 }
 
 impl Model {

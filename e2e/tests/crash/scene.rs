@@ -1,7 +1,5 @@
 //! One claim on a stage: what its user does with it, and what there is of it.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -11,7 +9,7 @@ use populator_crd::v1alpha1::{SourceType, SyncPhase};
 use populator_crd::{VMDiskImage, VMDiskImageSpec, VMDiskSync, names};
 use serde_json::json;
 use vmdisk_e2e::stage::actor::account::End;
-use vmdisk_e2e::stage::actor::{DRIVER, NODES};
+use vmdisk_e2e::stage::actor::{DRIVER, NODES, persist};
 use vmdisk_e2e::stage::{LONG, Stage};
 use vmdisk_e2e::testing::objects::{self, Mode};
 use vmdisk_e2e::testing::until;
@@ -91,7 +89,8 @@ impl<'a> Scene<'a> {
         };
         let post = PostParams::default();
         let images: Api<VMDiskImage> = Api::namespaced(stage.client.clone(), HOME);
-        images.create(&post, &VMDiskImage::new(name, spec)).await.context("cannot create the image")?;
+        let image = VMDiskImage::new(name, spec);
+        existing(persist(|| images.create(&post, &image)).await).context("cannot create the image")?;
         let mut claim = objects::claim_of(name, name, "1Gi", Mode::Filesystem, life.class)?;
         let annotations = claim.annotations_mut();
         if life.foreign {
@@ -101,7 +100,9 @@ impl<'a> Scene<'a> {
             annotations.insert(names::BIND_IMMEDIATELY_ANNOTATION.to_owned(), "true".to_owned());
         }
         let mut scene = Self { stage, life, name: name.to_owned(), uid: String::new() };
-        let stored = scene.claims().create(&post, &claim).await.context("cannot create the claim")?;
+        let claims = scene.claims();
+        existing(persist(|| claims.create(&post, &claim)).await).context("cannot create the claim")?;
+        let stored = persist(|| claims.get(name)).await?;
         scene.uid = stored.uid().context("a stored claim has a UID")?;
         Ok(scene)
     }
@@ -174,16 +175,21 @@ impl<'a> Scene<'a> {
     }
 
     async fn act(&self, act: Act) -> Result<()> {
+        let now = DeleteParams::default();
         match act {
             Act::SelectNode => {
                 let patch = json!({"metadata": {"annotations": {SELECTED_NODE: NODES[1]}}});
-                self.claims().patch(&self.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+                let (claims, patch, params) = (self.claims(), Patch::Merge(&patch), PatchParams::default());
+                persist(|| claims.patch(&self.name, &params, &patch)).await?;
             }
             Act::Heal => self.stage.actor.account().script(&self.name, [End::Done]),
-            Act::DeleteClaim => drop(self.claims().delete(&self.name, &DeleteParams::default()).await?),
+            Act::DeleteClaim => {
+                let claims = self.claims();
+                gone(persist(|| claims.delete(&self.name, &now)).await)?;
+            }
             Act::DeleteImage => {
                 let images: Api<VMDiskImage> = Api::namespaced(self.client(), HOME);
-                images.delete(&self.name, &DeleteParams::default()).await?;
+                gone(persist(|| images.delete(&self.name, &now)).await)?;
             }
         }
         Ok(())
@@ -243,36 +249,49 @@ impl<'a> Scene<'a> {
 
     /// Removes everything, without a controller.
     pub(crate) async fn end(&self) -> Result<()> {
-        /// A user who is done does not wait for what belongs to a bug.
-        const PATIENCE: Duration = Duration::from_secs(20);
         let now = DeleteParams::default();
         let images: Api<VMDiskImage> = Api::namespaced(self.client(), HOME);
         let syncs: Api<VMDiskSync> = Api::namespaced(self.client(), HOME);
-        let sight = self.look().await?;
+        let sight = until::probed("what there is of a claim", LONG, async || self.look().await.map(Some)).await?;
+        let background = DeleteParams::background();
         for sync in &sight.syncs {
-            gone(syncs.delete(&sync.name_any(), &DeleteParams::background()).await)?;
+            let name = sync.name_any();
+            gone(persist(|| syncs.delete(&name, &background)).await)?;
         }
         for pod in &sight.workers {
             let pods: Api<Pod> = Api::namespaced(self.client(), &pod.namespace().unwrap_or_default());
-            gone(pods.delete(&pod.name_any(), &now).await)?;
+            let name = pod.name_any();
+            gone(persist(|| pods.delete(&name, &now)).await)?;
         }
         for prime in &sight.primes {
             let primes: Api<PersistentVolumeClaim> =
                 Api::namespaced(self.client(), &prime.namespace().unwrap_or_default());
-            gone(primes.delete(&prime.name_any(), &now).await)?;
+            let name = prime.name_any();
+            gone(persist(|| primes.delete(&name, &now)).await)?;
         }
-        gone(self.claims().delete(&self.name, &now).await)?;
-        gone(images.delete(&self.name, &now).await)?;
+        let claims = self.claims();
+        gone(persist(|| claims.delete(&self.name, &now)).await)?;
+        gone(persist(|| images.delete(&self.name, &now)).await)?;
         let volumes: Api<PersistentVolume> = Api::all(self.client());
         for volume in &sight.volumes {
             let patch = json!({"spec": {"persistentVolumeReclaimPolicy": "Delete"}});
-            gone(volumes.patch(&volume.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await)?;
+            let (name, patch, params) = (volume.name_any(), Patch::Merge(&patch), PatchParams::default());
+            gone(persist(|| volumes.patch(&name, &params, &patch)).await)?;
         }
-        until::probed("nothing is left of the claim", PATIENCE, async || {
+        until::probed("nothing is left of the claim", LONG, async || {
             let sight = self.look().await?;
             Ok(sight.is_empty().then_some(()))
         })
         .await
+    }
+}
+
+/// What is there already was made by a request whose answer was lost.
+fn existing<T>(answer: kube::Result<T>) -> Result<()> {
+    match answer {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -12,7 +12,7 @@ use vmdisk_wire::{JOB_ENV, Job, Operation, SourceType};
 
 use super::account::{End, IMAGE_BYTES, Verdict};
 use super::provisioner::SELECTED_NODE;
-use super::{NODES, World};
+use super::{NODES, World, persist};
 use crate::stage::plane::WAITING;
 
 type Outcome<T> = Result<T, kube::Error>;
@@ -47,7 +47,8 @@ async fn live(world: &World, pod: &Pod) -> Outcome<()> {
         preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }),
         ..DeleteParams::default()
     };
-    api.delete(&pod.name_any(), &now).await.map(drop)
+    let name = pod.name_any();
+    persist(|| api.delete(&name, &now)).await.map(drop)
 }
 
 /// Whether a pod is being deleted, or gone.
@@ -87,7 +88,8 @@ async fn place(world: &World, pod: &Pod, uid: &str, api: &Api<Pod>) -> Outcome<b
             let patch = json!({
                 "metadata": {"uid": claim.uid(), "annotations": {SELECTED_NODE: node}},
             });
-            claims.patch(&claim.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+            let (name, patch, params) = (claim.name_any(), Patch::Merge(&patch), PatchParams::default());
+            persist(|| claims.patch(&name, &params, &patch)).await?;
         }
         world
             .until(|world| {
@@ -102,7 +104,12 @@ async fn place(world: &World, pod: &Pod, uid: &str, api: &Api<Pod>) -> Outcome<b
         "apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod.name_any(), "uid": uid},
         "target": {"apiVersion": "v1", "kind": "Node", "name": node},
     });
-    let _: Value = api.create_subresource("binding", &pod.name_any(), &PostParams::default(), &binding).await?;
+    let (name, post) = (pod.name_any(), PostParams::default());
+    match persist(|| api.create_subresource::<Value, Value>("binding", &name, &post, &binding)).await {
+        // An answer that was lost: it is bound.
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        answer => drop(answer?),
+    }
     Ok(true)
 }
 
@@ -192,7 +199,7 @@ fn job(pod: &Pod) -> Option<Job> {
 async fn judge(world: &World, volumes: &[Mounted], verdict: &(Verdict, String)) -> Outcome<()> {
     let api: Api<PersistentVolume> = Api::all(world.client.clone());
     for mounted in volumes {
-        let Some(volume) = api.get_opt(&mounted.name).await? else {
+        let Some(volume) = persist(|| api.get_opt(&mounted.name)).await? else {
             world.account().violation(format!("volume {} went while a worker had it mounted", mounted.name));
             continue;
         };
@@ -233,7 +240,8 @@ async fn status(api: &Api<Pod>, pod: &Pod, phase: &str, state: &Value, reason: O
         "metadata": {"uid": pod.uid()},
         "status": {"phase": phase, "reason": reason, "startTime": now(), "containerStatuses": containers},
     });
-    api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop)
+    let (name, patch, params) = (pod.name_any(), Patch::Merge(&patch), PatchParams::default());
+    persist(|| api.patch_status(&name, &params, &patch)).await.map(drop)
 }
 
 fn now() -> String {

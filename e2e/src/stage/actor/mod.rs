@@ -9,6 +9,7 @@ mod provisioner;
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
@@ -163,6 +164,24 @@ async fn pods(world: Arc<World>) {
             Err(error) => tracing::warn!(%error, "the watch of pods broke off"),
         }
         world.bump();
+    }
+}
+
+/// Asks until the API server answers for good: nobody who is played gives up because the machine is busy.
+///
+/// # Errors
+/// What it answers with.
+pub async fn persist<T, F: Future<Output = kube::Result<T>>>(mut call: impl FnMut() -> F) -> kube::Result<T> {
+    const PAUSE: Duration = Duration::from_millis(100);
+    loop {
+        match call().await {
+            Err(kube::Error::Api(status)) if status.code < 500 && status.code != 429 => {
+                return Err(kube::Error::Api(status));
+            }
+            Err(error) => tracing::debug!(%error, "the API server does not answer; asking again"),
+            answer => return answer,
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

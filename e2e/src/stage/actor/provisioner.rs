@@ -9,7 +9,7 @@ use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
-use super::{DRIVER, World};
+use super::{DRIVER, World, persist};
 use crate::stage::plane::{STUCK, WAITING};
 
 /// Set by the volume controller once the provisioner's turn has come.
@@ -45,7 +45,8 @@ async fn create(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let spec = claim.spec.as_ref().ok_or("a claim has a spec")?;
     let class_name = spec.storage_class_name.clone().unwrap_or_default();
-    let class = Api::<StorageClass>::all(client.clone()).get(&class_name).await?;
+    let classes = Api::<StorageClass>::all(client.clone());
+    let class = persist(|| classes.get(&class_name)).await?;
     let uid = claim.uid().unwrap_or_default();
     let name = format!("pvc-{uid}");
     let capacity = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
@@ -64,7 +65,8 @@ async fn create(
             },
         },
     }))?;
-    match Api::<PersistentVolume>::all(client.clone()).create(&PostParams::default(), &volume).await {
+    let (volumes, post) = (Api::<PersistentVolume>::all(client.clone()), PostParams::default());
+    match persist(|| volumes.create(&post, &volume)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
         Err(error) => Err(error.into()),
@@ -87,5 +89,6 @@ pub(super) async fn delete(client: Client, volume: PersistentVolume) {
     // As it was seen: one that was reserved anew meanwhile is not abandoned.
     let seen = Preconditions { uid: volume.uid(), resource_version: volume.resource_version() };
     // Fails for a volume that has changed, which is seen again.
-    let _ = api.delete(&volume.name_any(), &DeleteParams::default().preconditions(seen)).await;
+    let (name, params) = (volume.name_any(), DeleteParams::default().preconditions(seen));
+    let _ = persist(|| api.delete(&name, &params)).await;
 }
