@@ -127,7 +127,8 @@ impl Observer {
     async fn pod_changed(&self, change: &Change<Pod>) -> Settled {
         let pod = &change.object;
         let Some(sync_uid) = self.world.sync_of(pod) else {
-            return Ok(self.report_stray(pod));
+            self.report_stray(pod);
+            return Ok(());
         };
         let claim_uid = pod.labels().get(names::CLAIM_UID_LABEL).map_or("", String::as_str);
         let sync =

@@ -48,7 +48,6 @@ pub struct Closed;
 
 impl Gate {
     /// A handle, and the task to be run; it ends with the last handle.
-    #[must_use]
     pub fn new(settings: GateSettings) -> (Self, impl Future<Output = ()> + Send) {
         let (commands, inbox) = mpsc::channel(256);
         (Self { commands }, run(settings, inbox))

@@ -21,6 +21,7 @@ use crate::{
 };
 
 /// What a pass knows of a sync whose claim wants to be filled.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and they come in every combination")]
 #[derive(Clone, Debug)]
 pub struct Situation<'a> {
     /// The record, with what was made since it was written last.

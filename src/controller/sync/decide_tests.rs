@@ -18,6 +18,7 @@ fn admission() -> Admission<'static> {
 }
 
 /// One situation, to be varied; it owns what a [`Situation`] borrows.
+#[expect(clippy::struct_excessive_bools, reason = "as in what it varies")]
 struct Case {
     status: VMDiskSyncStatus,
     generation: i64,

@@ -6,7 +6,7 @@ fn now() -> Timestamp {
     "2026-01-01T01:00:00Z".parse().unwrap()
 }
 
-fn sync(uid: &str, status: Value) -> VMDiskSync {
+fn sync(uid: &str, status: &Value) -> VMDiskSync {
     serde_json::from_value(json!({
         "apiVersion": "pelotech.ot/v1alpha1", "kind": "VMDiskSync",
         "metadata": {"name": format!("sync-{uid}"), "namespace": "images", "uid": uid},
@@ -22,7 +22,7 @@ fn sync(uid: &str, status: Value) -> VMDiskSync {
 fn failed(uid: &str, phase: &str, class: &str, reason: &str) -> VMDiskSync {
     sync(
         uid,
-        json!({
+        &json!({
             "phase": phase, "imageGeneration": 7, "notBefore": "2026-01-01T01:02:00Z",
             "target": {"storageClass": "gp3", "volumeMode": "Block", "requestedBytes": 100},
             "lastFailure": {"class": class, "reason": reason, "message": "m", "time": "2026-01-01T00:58:00Z"},
@@ -31,7 +31,7 @@ fn failed(uid: &str, phase: &str, class: &str, reason: &str) -> VMDiskSync {
 }
 
 fn syncing(uid: &str) -> VMDiskSync {
-    sync(uid, json!({"phase": "Syncing", "imageGeneration": 7}))
+    sync(uid, &json!({"phase": "Syncing", "imageGeneration": 7}))
 }
 
 fn target(mode: &str, bytes: i64) -> TargetFacts {
@@ -97,7 +97,7 @@ fn what_one_found_out_holds_for_all() {
         ("missing, long ago", vec![old], false, "go"),
         ("another tries, nothing proven", vec![syncing("b"), syncing("a")], false, "wait on sync-a"),
         ("another tries, proven", vec![syncing("a")], true, "go"),
-        ("another is queued", vec![sync("a", json!({"phase": "Queued", "imageGeneration": 7}))], false, "go"),
+        ("another is queued", vec![sync("a", &json!({"phase": "Queued", "imageGeneration": 7}))], false, "go"),
     ];
     for (case, siblings, is_proven, expected) in cases {
         assert_eq!(word(&ask(&siblings, &target("Block", 50), is_proven)), expected, "{case}");

@@ -13,6 +13,7 @@
 use vmdisk_wire::{ExitClass, INTERRUPTED, Report};
 
 /// What a pod's status says of the end of its worker.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and they come in every combination")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct End<'a> {
     /// The exit code of the worker's container, if that has ended.

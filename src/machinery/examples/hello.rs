@@ -6,7 +6,8 @@ use kube::{Api, Client, CustomResource, Resource, ResourceExt, api::DeleteParams
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::{collections::HashMap, sync::Mutex};
+use std::collections::HashMap;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use volume_populator::{
     CallbackError, Cleanup, CleanupContext, Complete, Config, Context, Keys, Machinery, Notice, Populate, Populator,
@@ -39,7 +40,7 @@ impl Populator for HelloPopulator {
 
     async fn populate(&self, context: &Context<Hello>) -> Result<Populate, CallbackError> {
         let uid = &context.claim_ref.uid;
-        if context.prime.is_none() && self.failures.lock().unwrap().get(uid) >= Some(&TRIES) {
+        if context.prime.is_none() && self.failures.lock().await.get(uid) >= Some(&TRIES) {
             return Ok(Populate::Failed(Wait::default()));
         }
         if context.prime.is_none() {
@@ -59,7 +60,7 @@ impl Populator for HelloPopulator {
             Some(0) => Populate::Filled,
             None if status.phase.as_deref() != Some("Failed") => Populate::Running(Wait::default()),
             _ => {
-                *self.failures.lock().unwrap().entry(uid.clone()).or_default() += 1;
+                *self.failures.lock().await.entry(uid.clone()).or_default() += 1;
                 let message = "the worker failed; see its log".to_owned();
                 let notice = Some(Notice { warning: true, reason: "HelloFailed", message });
                 Populate::Discard(Wait { notice, at_most: None })
