@@ -1,4 +1,4 @@
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec};
 use serde_json::{from_value, json};
 
 use super::*;
@@ -100,7 +100,8 @@ fn what_is_not_worth_it_is_not_kept_unless_it_is_known() {
         Box::new(|object| object.spec.is_none()),
         Box::new(|_| ()),
     );
-    let done = |uid| PersistentVolumeClaim { spec: Some(Default::default()), ..version_of("p", uid, 2) };
+    let done =
+        |uid| PersistentVolumeClaim { spec: Some(PersistentVolumeClaimSpec::default()), ..version_of("p", uid, 2) };
     assert_eq!(cache.apply(Event::InitApply(done("u"))), [], "nobody is woken for it");
     assert_eq!(versions(&cache), [0; 0]);
     cache.apply(Event::Apply(version_of("p", "u", 1)));

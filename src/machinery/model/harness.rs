@@ -81,7 +81,7 @@ fn event<K: DeserializeOwned>(change: Change) -> Event<K> {
 
 impl Watches {
     /// Takes in the oldest change that was not reported yet; says whether there was one.
-    async fn report(&self, world: &Mutex<World>, resource: &str) -> bool {
+    fn report(&self, world: &Mutex<World>, resource: &str) -> bool {
         let Some(change) = world.lock().unwrap().store.report(resource) else { return false };
         let woken = match resource {
             CLAIMS => {
@@ -183,7 +183,7 @@ impl Harness {
     pub(crate) async fn act(&mut self, action: &Action) -> Result<(), String> {
         match action {
             Action::Round(lagging) => self.round(*lagging).await?,
-            Action::Move(step) => self.step(*step).await,
+            Action::Move(step) => self.step(*step),
             Action::Pass { claim, meanwhile } => {
                 if let Some(claim) = self.ever.get(claim % self.ever.len().max(1)).cloned() {
                     self.meanwhile.lock().unwrap().extend(meanwhile.iter().cloned());
@@ -201,9 +201,9 @@ impl Harness {
         self.check_safety()
     }
 
-    async fn step(&self, step: Move) {
+    fn step(&self, step: Move) {
         if let Move::Report(resource) = step {
-            self.watches.report(&self.world, resource).await;
+            self.watches.report(&self.world, resource);
         } else {
             self.world().apply(step);
         }
@@ -228,10 +228,12 @@ impl Harness {
 
     async fn round(&mut self, lagging: Option<&str>) -> Result<(), String> {
         for resource in WATCHED.into_iter().filter(|resource| lagging != Some(*resource)) {
-            while self.watches.report(&self.world, resource).await {}
+            while self.watches.report(&self.world, resource) {}
         }
         // As the watch of cordoned nodes does.
-        NODES.into_iter().for_each(|node| self.passes.observer.nodes.forget(node));
+        for node in NODES {
+            self.passes.observer.nodes.forget(node);
+        }
         let woken = std::mem::take(&mut *self.watches.woken.lock().unwrap());
         for claim in woken {
             self.pass(&claim).await;
@@ -241,7 +243,7 @@ impl Harness {
             if step == Move::Provision && lagging == Some(PROVISIONER) {
                 continue;
             }
-            self.step(step).await;
+            self.step(step);
             self.check_safety()?;
         }
         Ok(())
@@ -384,9 +386,9 @@ impl Harness {
     }
 
     /// Everybody deletes their claims.
-    pub(crate) async fn delete_claims(&mut self) {
+    pub(crate) fn delete_claims(&mut self) {
         for index in 0..crate::model::world::WANTED.len() {
-            self.step(Move::DeleteClaim(index)).await;
+            self.step(Move::DeleteClaim(index));
         }
     }
 }
@@ -432,7 +434,7 @@ fn client(world: &Arc<Mutex<World>>, watches: &Arc<Watches>, meanwhile: &Arc<Mut
             let next = meanwhile.lock().unwrap().pop_front().unwrap_or_default();
             for step in next {
                 if let Move::Report(resource) = step {
-                    watches.report(&world, resource).await;
+                    watches.report(&world, resource);
                 } else {
                     world.lock().unwrap().apply(step);
                 }

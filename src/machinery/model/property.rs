@@ -85,7 +85,7 @@ async fn play(script: &[Action], laxity: Laxity, tamper: Option<Tamper>, keeps_r
     harness.settle().await?;
     harness.check_bound()?;
     harness.check_clean()?;
-    harness.delete_claims().await;
+    harness.delete_claims();
     harness.settle().await?;
     harness.check_clean()
 }
