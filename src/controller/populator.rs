@@ -302,8 +302,9 @@ impl DiskPopulator {
         let pod = self.world.worker_of(&sync.spec.claim.uid, &uid);
         let worker = Worker::observe(pod.as_deref(), now);
         self.gate.withdraw(&uid).await?;
-        if let Some(pod) = &pod {
-            self.delete_worker(pod, &worker).await?;
+        match &pod {
+            Some(pod) => self.delete_worker(pod, &worker).await?,
+            None => drop(self.remove_hidden(sync, &sync.spec.claim.uid).await?),
         }
         let none = VMDiskSyncStatus::default();
         let status = sync.status.as_ref().unwrap_or(&none);

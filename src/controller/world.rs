@@ -242,7 +242,7 @@ impl World {
 
 /// Whether nothing will ever have to be done for a sync again: its claim is bound, or gone and nothing of it is left. It
 /// costs no memory then. What it found out about an image that cannot be had is still needed.
-fn is_done(sync: &VMDiskSync) -> bool {
+pub(crate) fn is_done(sync: &VMDiskSync) -> bool {
     match phase(sync) {
         Some(SyncPhase::Succeeded) => true,
         Some(SyncPhase::Cancelled) => !verdict::is_finding(sync),

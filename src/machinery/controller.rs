@@ -212,6 +212,12 @@ async fn work<P: Populator>(
     }
 }
 
+/// An error with all that it came from.
+fn causes(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |source| source.source());
+    sources.fold(error.to_string(), |told, source| format!("{told}: {source}"))
+}
+
 async fn pass<P: Populator>(passes: &Passes<P>, claim: ClaimRef) -> (ClaimRef, Finished) {
     let span =
         tracing::info_span!("pass", claim = %format_args!("{}/{}", claim.namespace, claim.name), uid = claim.uid);
@@ -227,7 +233,7 @@ async fn pass<P: Populator>(passes: &Passes<P>, claim: ClaimRef) -> (ClaimRef, F
             if error.is_conflict() {
                 tracing::debug!(%error, "somebody else wrote first");
             } else {
-                tracing::warn!(error = &error as &dyn std::error::Error, "pass failed");
+                tracing::warn!(error = causes(&error), "pass failed");
             }
             Finished::Badly
         }

@@ -127,6 +127,9 @@ const PROVISIONED_SOON: Duration = Duration::from_secs(5);
 /// How soon to ask again for a prime that a quota or a policy refused.
 const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 
+/// How long a claim that is being deleted may take to be gone, if nothing holds it.
+const GOES_SOON: SignedDuration = SignedDuration::from_secs(10);
+
 fn say(notice: Notice) -> Wait {
     Wait { notice: Some(notice), at_most: None }
 }
@@ -238,7 +241,7 @@ fn unbound<S>(observed: &Observed<S>, claim: &PersistentVolumeClaim) -> Step {
         return lose(Some(notices::volume_lost(volume)));
     }
     if let (Some(stray), None) = (&observed.stray, prime) {
-        return out_of_the_way(stray);
+        return out_of_the_way(observed, stray);
     }
     match &observed.source {
         Source::Found(_) => {}
@@ -287,13 +290,16 @@ fn unbound<S>(observed: &Observed<S>, claim: &PersistentVolumeClaim) -> Step {
 
 /// Something has the prime's name. What an earlier process made is removed; what somebody else made is waited for, and
 /// its maker is the one to remove it.
-fn out_of_the_way(stray: &Stray) -> Step {
+fn out_of_the_way<S>(observed: &Observed<S>, stray: &Stray) -> Step {
     let meta = &stray.object.metadata;
-    if stray.unrecorded {
+    let going_since = meta.deletion_timestamp.as_ref().map(|since| observed.now.duration_since(since.0));
+    if stray.unrecorded && going_since.is_none() {
         return lose(None);
     }
-    let notice = (!is_going(meta)).then(|| notices::prime_name_taken(namespace(meta), name(meta)));
-    end(Cause::Refused, Wait { notice, at_most: Some(REFUSED_AGAIN) })
+    // What goes is gone in a moment, unless somebody holds it.
+    let stands = going_since.is_none_or(|since| since > GOES_SOON);
+    let notice = stands.then(|| notices::prime_name_taken(namespace(meta), name(meta)));
+    end(Cause::Refused, Wait { notice, at_most: Some(if stands { REFUSED_AGAIN } else { LOOK_AGAIN }) })
 }
 
 /// No other volume is tried when one did not match: it would not match either, and each one costs.

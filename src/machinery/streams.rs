@@ -5,7 +5,13 @@
 //! of nodes only the cordoned are watched, and of workers only the metadata. No CRD of somebody else is needed: a watch of `ReferenceGrant`s that cannot be started is tried again for
 //! ever and holds up nothing.
 
-use std::{collections::HashMap, fmt::Debug, future::Future, hash::Hash, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Debug,
+    future::Future,
+    hash::Hash,
+    sync::Arc,
+};
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::{
@@ -119,8 +125,8 @@ pub(crate) fn volumes(
     fill(watch::<PersistentVolume>(client, ours), cache, wake)
 }
 
-/// A reflector that also wakes, for each object whose meaning changed, the waiting claims that it concerns. Objects
-/// that vanish while the watch is down are left to the sweep.
+/// A reflector that also wakes, for each object whose meaning changed, the waiting claims that it concerns. Where objects
+/// vanished while the watch was down, all that wait are woken: nothing tells any more whom they concerned.
 async fn reflect<S, K, Concerns>(client: Client, mut store: Writer<K>, wake: Wake, concerns: Concerns)
 where
     S: Resource<DynamicType = ()>,
@@ -129,6 +135,7 @@ where
     Concerns: Fn(&K, &PersistentVolumeClaim) -> bool,
 {
     let mut generations = HashMap::new();
+    let mut listed = HashSet::new();
     let mut events = std::pin::pin!(watch::<K>(client, watcher::Config::default()));
     while let Some(mut event) = events.next().await {
         if let Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) = &mut event {
@@ -145,6 +152,7 @@ where
             }
             Event::InitApply(object) => {
                 let key = (object.namespace(), object.name_any());
+                listed.insert(key.clone());
                 generations.insert(key, (object.uid(), object.meta().generation));
                 Some(object)
             }
@@ -152,7 +160,18 @@ where
                 generations.remove(&(object.namespace(), object.name_any()));
                 Some(object)
             }
-            Event::Init | Event::InitDone => None,
+            Event::Init => {
+                listed.clear();
+                None
+            }
+            Event::InitDone => {
+                let known = generations.len();
+                generations.retain(|key, _| listed.contains(key));
+                if generations.len() < known {
+                    wake.waiting::<S>(|_| true);
+                }
+                None
+            }
         };
         if let Some(object) = changed {
             wake.waiting::<S>(|claim| concerns(&object, claim));

@@ -61,7 +61,25 @@ impl DiskPopulator {
                 return Ok(Some(wait(notice, Some(LOOK_AGAIN))));
             }
         }
+        if syncing {
+            return Ok(self.remove_hidden(sync, &context.claim_ref.uid).await?.then(|| wait(None, Some(LOOK_AGAIN))));
+        }
         self.name_still_taken(sync, context).await
+    }
+
+    /// A worker whose labels were taken off it has left every watch of ours, and may still run. It is removed before anything
+    /// is made in its place. Says whether there was one.
+    pub(super) async fn remove_hidden(&self, sync: &VMDiskSync, claim_uid: &str) -> CallbackResult<bool> {
+        let recorded = sync.status.as_ref().and_then(|status| status.pod_uid.as_ref());
+        let sync_uid = sync.metadata.uid.as_deref().unwrap_or_default();
+        if recorded.is_none() || self.world.worker_of(claim_uid, sync_uid).is_some() {
+            return Ok(false);
+        }
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &sync.namespace().unwrap_or_default());
+        let found = api.get_opt(&names::worker(claim_uid)).await?;
+        let Some(pod) = found.filter(|pod| pod.metadata.uid.as_ref() == recorded) else { return Ok(false) };
+        self.delete_worker(&pod, &Worker::observe(Some(&pod), Timestamp::now())).await?;
+        Ok(true)
     }
 
     /// A pod without our labels is in no watch of ours. One that stood in the way of the last attempt is looked for before
@@ -116,6 +134,9 @@ impl DiskPopulator {
                 };
                 let ours = owner_of(&found) == Some(&*sync_uid);
                 let refused = name_taken(&found).message;
+                if ours {
+                    self.delete_worker(&found, &Worker::observe(Some(&found), Timestamp::now())).await?;
+                }
                 self.world.pods.wrote(pruned_pod(found));
                 // An answer that was lost, perhaps: then it may have fetched something, and that is counted.
                 Ok(Some(if ours {

@@ -14,7 +14,7 @@ use populator_crd::{
 use serde_json::json;
 use volume_populator::ClaimRef;
 
-use crate::world::{Notes, World};
+use crate::world::{Notes, World, is_done};
 
 /// Why a record could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +136,11 @@ impl Records {
                 found: stored.spec.claim.uid,
                 expected: claim.uid.clone(),
             });
+        }
+        if is_done(&stored) {
+            // Of an earlier time of this claim: it named an image elsewhere meanwhile. What it records is over, and a new one
+            // takes its name in the next pass.
+            return self.delete(&stored).await;
         }
         self.world.syncs.wrote(pruned(stored));
         Ok(())

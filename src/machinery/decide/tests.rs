@@ -217,6 +217,10 @@ fn what_is_worthless_goes() {
     ]);
 }
 
+fn just_going(object: &mut Value) {
+    object["metadata"]["deletionTimestamp"] = json!("2026-11-21T03:59:55Z");
+}
+
 #[test]
 fn what_has_the_primes_name_is_removed_or_waited_for() {
     let stray = |unrecorded: bool, change: fn(&mut Value)| {
@@ -229,7 +233,18 @@ fn what_has_the_primes_name_is_removed_or_waited_for() {
     check([
         ("made by an earlier process", stray(true, |_| ()), "clean up Lost prime along"),
         ("somebody else's", stray(false, |_| ()), "clean up Refused PopulatorPVCPrimeCreationError 30s"),
-        ("somebody else's, going", stray(false, going), "clean up Refused 30s"),
+        (
+            "somebody else's, going for an hour",
+            stray(false, going),
+            "clean up Refused PopulatorPVCPrimeCreationError 30s",
+        ),
+        ("somebody else's, going", stray(false, just_going), "clean up Refused 5s"),
+        ("made by an earlier process, going", stray(true, just_going), "clean up Refused 5s"),
+        (
+            "made by an earlier process, and held",
+            stray(true, going),
+            "clean up Refused PopulatorPVCPrimeCreationError 30s",
+        ),
     ]);
     let lost = Ending { cause: Cause::Lost, prime: Remains::DeletedAlong, unpin: None, wait: Wait::default() };
     let refused = Ending { cause: Cause::Refused, prime: Remains::Deleted, ..lost.clone() };
