@@ -53,9 +53,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// How soon to try again what the API server does not allow.
 const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 
-/// How soon to look after a worker that was just created: by then the record must say which one it is.
-const SOON: Duration = Duration::from_secs(2);
-
 /// How many pods may ask sources at once whether they can be had again. They hold no permit and no volume.
 const INSPECTORS: usize = 2;
 
@@ -201,7 +198,8 @@ impl DiskPopulator {
                 Step::CreateWorker => {
                     let Some(refused) = self.create_worker(Task::Fill(order), context, &sync).await? else {
                         self.gate.started(&sync_uid).await?;
-                        return Ok(Populate::Running(wait(None, Some(SOON))));
+                        permit = Permit::Used;
+                        continue;
                     };
                     let next = transition::failed(status, &refused, None, &policy, now, situation.jitter);
                     self.write(&sync, &next, &worker).await?;

@@ -387,17 +387,24 @@ fn what_is_lost_is_counted_and_says_why() {
 }
 
 #[test]
-fn what_was_made_is_written_down_before_long() {
-    for (worker, prime) in
-        [(Worker::Running, Prime::Bound), (starting(), Prime::Bound), (Worker::Absent, Prime::Pending)]
-    {
-        let mut case = Case { worker, prime, unwritten: true, permit: Permit::Fresh, now: 3, ..Case::new(syncing()) };
-        assert_eq!(case.next(), Step::Answer(Answer::Running(Some(Duration::from_secs(1)))), "most are over by then");
-        case.now = 4;
+fn a_worker_is_written_down_before_it_can_run() {
+    for worker in [Worker::Running, starting()] {
+        let mut case = Case { worker, prime: Prime::Bound, unwritten: true, ..Case::new(syncing()) };
         assert_eq!(case.next(), Step::Write(Box::new(case.status.clone())));
         case.unwritten = false;
         assert!(matches!(case.next(), Step::Answer(Answer::Running(Some(_)))));
     }
+}
+
+#[test]
+fn a_prime_that_waits_for_its_volume_is_written_down_before_long() {
+    let mut case =
+        Case { prime: Prime::Pending, unwritten: true, permit: Permit::Fresh, now: 3, ..Case::new(syncing()) };
+    assert_eq!(case.next(), Step::Answer(Answer::Running(Some(Duration::from_secs(1)))), "most have a volume by then");
+    case.now = 4;
+    assert_eq!(case.next(), Step::Write(Box::new(case.status.clone())));
+    case.unwritten = false;
+    assert!(matches!(case.next(), Step::Answer(Answer::Running(Some(_)))));
 }
 
 #[test]

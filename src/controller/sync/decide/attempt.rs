@@ -8,9 +8,8 @@ use crate::{
     worker::Worker,
 };
 
-/// How long an attempt may be under way before its record must say which objects are its own. Most small syncs are over by
-/// then, and say it with their end. If this process dies before, what it made is not known for its own any more: it is
-/// removed, and the attempt counted.
+/// How long a prime may be without a volume before the record must say that it is ours: most have theirs by then, and their
+/// worker is recorded with them. A process that dies before has lost no byte, only a volume to be made again.
 const UNWRITTEN: Duration = Duration::from_secs(2);
 
 /// How much longer than `attemptTimeout` the controller waits for the kubelet to end a worker, from its admission on.
@@ -42,14 +41,15 @@ pub(super) fn syncing(situation: &Situation<'_>) -> Step {
             let limit = policy.start_timeout.saturating_add(policy.attempt_timeout).saturating_add(SLACK);
             match left(status, limit, now) {
                 None => fail(situation, &Failure::timed_out()),
-                Some(_) if must_record(situation) => write(status.clone()),
-                Some(wait) => Step::Answer(Answer::Running(Some(no_later_than_recorded(situation, wait)))),
+                Some(_) if situation.unwritten => write(status.clone()),
+                Some(wait) => Step::Answer(Answer::Running(Some(wait))),
             }
         }
         Worker::Starting { waiting_for } => match start_left(status, policy, now) {
             None => fail(situation, &not_started(situation, Some(waiting_for))),
-            Some(_) if must_record(situation) => write(status.clone()),
-            Some(wait) => Step::Answer(Answer::Running(Some(no_later_than_recorded(situation, wait)))),
+            // Right after it was created, and before it can run: what it fetches from here on is not lost with this process.
+            Some(_) if situation.unwritten => write(status.clone()),
+            Some(wait) => Step::Answer(Answer::Running(Some(wait))),
         },
         Worker::Absent => start(situation),
     }
