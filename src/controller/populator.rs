@@ -247,7 +247,9 @@ impl DiskPopulator {
         let (image_uid, sync_uid) = (&sync.spec.image.uid, sync.metadata.uid.as_deref().unwrap_or_default());
         let is_proven = self.world.ledger.is_proven(image_uid, generation);
         let now = Timestamp::now();
-        let question = Question { sync_uid, generation, target, is_proven, policy, now };
+        let at_work = others.iter().filter(|sync| self.is_at_work(sync, now));
+        let at_work = &at_work.filter_map(|sync| sync.uid()).collect();
+        let question = Question { sync_uid, generation, target, is_proven, at_work, policy, now };
         let verdict = verdict::judge(&question, others.iter().map(|sync| &**sync));
         if verdict != Verdict::Go || is_proven || phase(sync) == Some(SyncPhase::Syncing) {
             return verdict;
@@ -256,6 +258,11 @@ impl DiskPopulator {
             None => Verdict::Go,
             Some(other) => Verdict::Wait { on: other, failure: None, until: None },
         }
+    }
+
+    fn is_at_work(&self, sync: &VMDiskSync, now: Timestamp) -> bool {
+        let pod = self.world.worker_of(&sync.spec.claim.uid, sync.metadata.uid.as_deref().unwrap_or_default());
+        !matches!(Worker::observe(pod.as_deref(), now), Worker::Absent | Worker::Starting { .. })
     }
 
     /// Creates the record of a new sync, one claim at a time in the order in which the machinery asked: the answers of the

@@ -127,7 +127,6 @@ const NOWHERE: (&str, &str) = ("workerNodeSelector", r#"{"vmdisk-e2e": "nowhere"
 async fn passes(scene: &Scene, policy: &Policy, held_class: &str) -> Result<()> {
     let witness = Witness::start(scene).await?;
     let published = files::publish(scene, "disk.img", &vec![7; 1 << 20])?;
-    scene.create(&objects::image("image", &published.url)).await?;
     let immediate = bed::variable("STORAGE_CLASS_IMMEDIATE")?;
     let stuck = [
         ("volume-1", held_class, "VolumeNotProvisioned"),
@@ -136,7 +135,9 @@ async fn passes(scene: &Scene, policy: &Policy, held_class: &str) -> Result<()> 
         ("worker-2", &immediate, "WorkerNotStarted"),
     ];
     for (name, class, _) in stuck {
-        scene.create(&objects::claim_of(name, "image", "64Mi", Mode::Filesystem, class)?).await?;
+        // An image each, as one that nobody was filled from yet is tried by one claim at a time.
+        scene.create(&objects::image(name, &published.url)).await?;
+        scene.create(&objects::claim_of(name, name, "64Mi", Mode::Filesystem, class)?).await?;
         in_phase(scene, name, SyncPhase::Syncing).await?;
     }
     let workers = ListParams::default().labels(&format!("{COMPONENT_LABEL}={WORKER_COMPONENT}"));
@@ -147,7 +148,8 @@ async fn passes(scene: &Scene, policy: &Policy, held_class: &str) -> Result<()> 
     .await?;
     // The next worker finds one; those that are there stay as they are.
     policy.change(&[("concurrency", "4"), START_TIMEOUT]).await?;
-    scene.create(&objects::claim("fifth", "image", "64Mi", Mode::Filesystem)?).await?;
+    scene.create(&objects::image("fifth", &published.url)).await?;
+    scene.create(&objects::claim("fifth", "fifth", "64Mi", Mode::Filesystem)?).await?;
     in_phase(scene, "fifth", SyncPhase::Queued).await?;
     bound(scene, "fifth").await?;
     for (name, _, reason) in stuck {

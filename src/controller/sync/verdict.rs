@@ -10,7 +10,7 @@
 //! are kept, its claim. Deleting that record, or changing the image, takes it back. Until a claim was filled from an image
 //! once, one sync at a time tries: a hundred claims of a corrupt image are one download.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -75,6 +75,8 @@ pub struct Question<'a> {
     pub target: &'a TargetFacts,
     /// Whether a claim was ever filled from this generation, or nothing needs proof.
     pub is_proven: bool,
+    /// The UIDs of the syncs whose workers run, or have ended.
+    pub at_work: &'a BTreeSet<String>,
     /// The policy in force.
     pub policy: &'a Policy,
     /// The time of the pass.
@@ -101,11 +103,33 @@ pub fn judge<'a>(question: &Question<'_>, siblings: impl IntoIterator<Item = &'a
         let until = (!asks_again).then_some(until);
         return Verdict::Wait { on: sync.name_any(), failure: Some(told(sync, failure)), until };
     }
-    let trying = siblings.iter().filter(|sync| phase(sync) == Some(SyncPhase::Syncing)).min_by_key(|sync| sync.uid());
-    match trying {
-        Some(sync) if !question.is_proven => Verdict::Wait { on: sync.name_any(), failure: None, until: None },
-        _ => Verdict::Go,
+    if question.is_proven {
+        return Verdict::Go;
     }
+    let trying = siblings.iter().filter_map(|sync| Some((*sync, tries_until(sync, question.at_work, question.now)?)));
+    match trying.min_by_key(|(sync, _)| sync.uid()) {
+        Some((sync, until)) => Verdict::Wait { on: sync.name_any(), failure: None, until },
+        None => Verdict::Go,
+    }
+}
+
+/// How long others wait for a sync that was admitted and whose worker does not run: what only its own claim can lack (a
+/// volume, a node, a quota) must not hold up the others.
+const TRIES_FOR: SignedDuration = SignedDuration::from_secs(5);
+
+/// Whether a sync tries the image: `Some(None)`: its worker is at it; `Some(time)`: it is about to, and until when that
+/// counts.
+#[must_use]
+pub fn tries_until(sync: &VMDiskSync, at_work: &BTreeSet<String>, now: Timestamp) -> Option<Option<Timestamp>> {
+    if phase(sync) != Some(SyncPhase::Syncing) {
+        return None;
+    }
+    if at_work.contains(sync.metadata.uid.as_deref()?) {
+        return Some(None);
+    }
+    let started = sync.status.as_ref()?.started_at.as_ref()?.0;
+    let until = started.checked_add(TRIES_FOR).ok()?;
+    (until > now).then_some(Some(until))
 }
 
 fn phase(sync: &VMDiskSync) -> Option<SyncPhase> {

@@ -40,7 +40,10 @@ fn target(mode: &str, bytes: i64) -> TargetFacts {
 
 fn ask(siblings: &[VMDiskSync], target: &TargetFacts, is_proven: bool) -> Verdict {
     let policy = Policy::default();
-    judge(&Question { sync_uid: "me", generation: 7, target, is_proven, policy: &policy, now: now() }, siblings)
+    let at_work = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+    let question =
+        Question { sync_uid: "me", generation: 7, target, is_proven, at_work: &at_work, policy: &policy, now: now() };
+    judge(&question, siblings)
 }
 
 fn word(verdict: &Verdict) -> String {
@@ -129,8 +132,15 @@ fn one_asks_for_all() {
     let verdict = |me: &str, others: &[&VMDiskSync]| {
         let policy = Policy::default();
         let target = target("Block", 1);
-        let question =
-            Question { sync_uid: me, generation: 7, target: &target, is_proven: false, policy: &policy, now: now() };
+        let question = Question {
+            sync_uid: me,
+            generation: 7,
+            target: &target,
+            is_proven: false,
+            at_work: &BTreeSet::new(),
+            policy: &policy,
+            now: now(),
+        };
         judge(&question, others.iter().copied())
     };
     let siblings = [&first, &second];
@@ -138,4 +148,19 @@ fn one_asks_for_all() {
     assert!(asking("a"));
     assert!(!asking("b"));
     assert!(asks_for_all("a", &Verdict::Go, at, &[]));
+}
+
+#[test]
+fn what_only_its_own_claim_lacks_holds_up_nobody_for_long() {
+    let admitted = |at: &str| sync("a", &json!({"phase": "Syncing", "imageGeneration": 7, "startedAt": at}));
+    let at_work = BTreeSet::from(["a".to_owned()]);
+    let idle = BTreeSet::new();
+    for (started, at_work, expected) in [
+        ("2026-01-01T00:59:58Z", &idle, Some(true)),
+        ("2026-01-01T00:59:55Z", &idle, None),
+        ("2026-01-01T00:00:00Z", &at_work, Some(false)),
+    ] {
+        let tries = tries_until(&admitted(started), at_work, now());
+        assert_eq!(tries.map(|until| until.is_some()), expected, "{started}");
+    }
 }
