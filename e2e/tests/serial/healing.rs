@@ -1,6 +1,6 @@
 //! What fails heals by itself once its cause is gone, at the intervals of the policy: nobody deletes anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -92,13 +92,18 @@ async fn busy(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Makes a claim that fails in this class, more often than `retryLimit` allows what counts, and gives its sync.
+/// Makes a claim that fails in this class, more often than `retryLimit` allows what counts, and gives its sync. A source
+/// that is only asked whether it can be had makes no new attempt, but a new failure.
 async fn asked_again(scene: &Scene, disk: &Disk, class: FailureClass) -> Result<VMDiskSync> {
     claim(scene, disk).await?;
-    let again = |status: &VMDiskSyncStatus| {
-        status.attempt > 3 && status.last_failure.as_ref().is_some_and(|failure| failure.class == class)
-    };
-    until_status(scene, disk, "is asked for again", again).await
+    let mut times = BTreeSet::new();
+    until::probed(&format!("{} is asked for again", disk.name), SOON, async || {
+        let sync = syncs::of(scene, &disk.name).await?;
+        let failure = sync.as_ref().and_then(|sync| sync.status.as_ref()?.last_failure.clone());
+        times.extend(failure.filter(|failure| failure.class == class).map(|failure| failure.time.0));
+        Ok(sync.filter(|_| times.len() > 3))
+    })
+    .await
 }
 
 async fn claim(scene: &Scene, disk: &Disk) -> Result<()> {
