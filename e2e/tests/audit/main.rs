@@ -14,6 +14,7 @@ use rules::{Access, granted};
 
 /// What is granted and cannot show in the log for certain, each with the reason.
 const UNSEEN: &[(&str, &str, &str)] = &[
+    ("create", "configmaps", "the log has it as patch: an apply that makes the object"),
     ("create", "volumepopulators.populator.storage.k8s.io", "the log has it as patch: an apply that makes the object"),
     ("get", "pods", "a worker made by the leader before, which the new leader's cache does not show yet"),
     (
