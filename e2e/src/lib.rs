@@ -7,6 +7,7 @@
 //! - [`machine`] does to the machine under the cluster what tests want to survive.
 //! - the other modules are small tools of these.
 
+pub mod bench;
 pub mod cache;
 pub mod command;
 pub mod environment;

@@ -3,7 +3,8 @@
 
 mod measure;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use vmdisk_e2e::bench;
 use vmdisk_e2e::figures::{self, Figure};
 use vmdisk_e2e::say::say;
 use vmdisk_e2e::testing::policy::Policy;
@@ -18,18 +19,7 @@ const SINGLES: usize = 10;
 const BURST: usize = 30;
 
 fn main() -> Result<()> {
-    // Cargo adds an argument of its own to those of every bench.
-    let json = std::env::args().any(|argument| argument == "--json");
-    let figures = tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?.block_on(bench())?;
-    if json {
-        say_out(&serde_json::to_string_pretty(&figures)?)?;
-    } else {
-        say_out(&figures::table(&figures, "Kubernetes' volume populator library"))?;
-    }
-    match figures::missed(&figures).as_slice() {
-        [] => Ok(()),
-        missed => bail!("missed: {}; is the machine busy with something else?", missed.join(", ")),
-    }
+    bench::run("Kubernetes' volume populator library", "; is the machine busy with something else?", bench())
 }
 
 async fn bench() -> Result<Vec<Figure>> {
@@ -74,9 +64,4 @@ async fn measured(scene: &Scene) -> Result<Vec<Figure>> {
         figure("burst_writes", "30 claims at once: API writes each", burst_writes, "", Some(9.0), Some(10.0)),
         figure("peak_rss_mib", "leader: peak resident memory", peak, "MiB", Some(32.0), Some(44.0)),
     ])
-}
-
-fn say_out(text: &str) -> Result<()> {
-    use std::io::Write as _;
-    writeln!(std::io::stdout(), "{}", text.trim_end()).context("cannot write to the standard output")
 }

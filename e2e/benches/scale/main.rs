@@ -6,9 +6,10 @@ mod stock;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use populator_crd::v1alpha1::SyncPhase;
-use vmdisk_e2e::figures::{self, Figure};
+use vmdisk_e2e::bench;
+use vmdisk_e2e::figures::Figure;
 use vmdisk_e2e::say::say;
 use vmdisk_e2e::stage::{Controller, RARE_RESYNC, Stage};
 use vmdisk_e2e::testing::until;
@@ -78,18 +79,7 @@ const UNITS: [&str; 5] = ["MiB", "s", "", "", ""];
 const TARGETS: [Option<f64>; 5] = [Some(64.0), None, None, None, None];
 
 fn main() -> Result<()> {
-    // Cargo adds an argument of its own to those of every bench.
-    let json = std::env::args().any(|argument| argument == "--json");
-    let figures = tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?.block_on(bench())?;
-    if json {
-        say_out(&serde_json::to_string_pretty(&figures)?)?;
-    } else {
-        say_out(&figures::table(&figures, "reference"))?;
-    }
-    match figures::missed(&figures).as_slice() {
-        [] => Ok(()),
-        missed => bail!("missed: {}", missed.join(", ")),
-    }
+    bench::run("reference", "", bench())
 }
 
 async fn bench() -> Result<Vec<Figure>> {
@@ -180,9 +170,4 @@ async fn first_admission(controller: &Controller, start: Instant) -> Result<Dura
 #[expect(clippy::cast_precision_loss, reason = "some thousand requests")]
 fn per(count: usize, claims: usize) -> f64 {
     count as f64 / claims.max(1) as f64
-}
-
-fn say_out(text: &str) -> Result<()> {
-    use std::io::Write as _;
-    writeln!(std::io::stdout(), "{}", text.trim_end()).context("cannot write to the standard output")
 }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use vmdisk_e2e::say::say;
+use vmdisk_e2e::say::{say, say_out};
 use vmdisk_e2e::stage::tap::{Disturbance, Plan, Strike};
 use vmdisk_e2e::stage::{QUICK_RESYNC, Stage};
 
@@ -172,9 +172,4 @@ impl Series<'_> {
         std::fs::copy(self.stage.log(), &place).context("the controller's log cannot be kept")?;
         Ok(place)
     }
-}
-
-fn say_out(text: &str) -> Result<()> {
-    use std::io::Write as _;
-    writeln!(std::io::stdout(), "{}", text.trim_end()).context("cannot write to the standard output")
 }

@@ -18,7 +18,6 @@ mod verdict;
 mod volume;
 
 use std::fs::File;
-use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +25,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use vmdisk_e2e::command::cmd;
 use vmdisk_e2e::instance::Instance;
-use vmdisk_e2e::say::{say, step};
+use vmdisk_e2e::say::{say, say_out, step};
 
 use limits::Limits;
 use rows::{ROWS, Row, Via};
@@ -69,7 +68,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.list {
         let lines: Vec<_> = ROWS.iter().map(|row| format!("{:<26} {}", row.name, row.what())).collect();
-        return print(&lines.join("\n"));
+        return say_out(&lines.join("\n"));
     }
     let rows = rows::named(&options.only).map_err(|name| {
         let names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
@@ -104,9 +103,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     }
     if options.json {
-        print(&serde_json::to_string_pretty(&summaries)?)?;
+        say_out(&serde_json::to_string_pretty(&summaries)?)?;
     } else if !summaries.is_empty() {
-        print(&table::markdown(&summaries))?;
+        say_out(&table::markdown(&summaries))?;
     }
     if failed.is_empty() {
         return Ok(());
@@ -164,8 +163,4 @@ fn worker(options: &Options) -> Result<(PathBuf, PathBuf)> {
         .context("cargo names no program that it has built")?;
     let target = target(&worker).context("cargo builds into a directory")?;
     Ok((worker, target))
-}
-
-fn print(text: &str) -> Result<()> {
-    writeln!(std::io::stdout(), "{}", text.trim_end()).context("cannot write to the standard output")
 }
