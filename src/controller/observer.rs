@@ -23,7 +23,6 @@ use crate::{
     image::ImageKey,
     policy::PolicyReceiver,
     sync::{progress::Progresses, records::claim_of, transition},
-    worker::Worker,
     world::{Changes, World, phase},
 };
 
@@ -131,8 +130,7 @@ impl Observer {
             return Ok(());
         };
         let claim_uid = pod.labels().get(names::CLAIM_UID_LABEL).map_or("", String::as_str);
-        let sync =
-            self.world.syncs.of_claim(claim_uid).into_iter().find(|sync| sync.metadata.uid.as_ref() == Some(&sync_uid));
+        let sync = self.world.sync(claim_uid, &sync_uid);
         if let Some(sync) = &sync {
             self.audience.progress.observe(pod, sync);
             if !change.ours {
@@ -170,14 +168,12 @@ impl Observer {
 
     async fn settle(&self, claim_uid: &str, sync_uid: &str) -> Settled {
         let (gate, now) = (&self.audience.gate, Timestamp::now());
-        let syncs = self.world.syncs.of_claim(claim_uid);
-        let sync = syncs.iter().find(|sync| sync.metadata.uid.as_deref() == Some(sync_uid));
-        let worker = self.world.worker_of(claim_uid, sync_uid);
-        let worker = Worker::observe(worker.as_deref(), now);
+        let sync = self.world.sync(claim_uid, sync_uid);
+        let worker = self.world.worker(claim_uid, sync_uid, now);
         if sync.is_none() {
             gate.withdraw(sync_uid).await?;
         }
-        let status = sync.and_then(|sync| sync.status.as_ref());
+        let status = sync.as_ref().and_then(|sync| sync.status.as_ref());
         let held = gate::still_held(status, &worker, &self.policy.borrow().clone(), now);
         gate.settle(sync_uid, held).await
     }

@@ -142,7 +142,7 @@ impl DiskPopulator {
             let worker = Worker::observe(pod.as_deref(), now);
             let route = route::choose(&image.spec)?;
             let others = self.world.of_image(&sync.spec.image.uid);
-            let verdict = self.verdict(&sync, &route, &target, &policy, &others);
+            let verdict = self.verdict(&sync, &route, &target, &policy, &others, now);
             if verdict != Verdict::Go && phase(&sync) != Some(SyncPhase::Syncing) {
                 // It goes by another sync of its image, and its turn is the next one's.
                 self.gate.withdraw(&sync_uid).await?;
@@ -238,6 +238,7 @@ impl DiskPopulator {
         target: &TargetFacts,
         policy: &Policy,
         others: &[Arc<VMDiskSync>],
+        now: Timestamp,
     ) -> Verdict {
         if route.kind == RouteKind::Blank {
             return Verdict::Go;
@@ -246,9 +247,12 @@ impl DiskPopulator {
         let generation = generation.unwrap_or(sync.spec.image.generation);
         let (image_uid, sync_uid) = (&sync.spec.image.uid, sync.metadata.uid.as_deref().unwrap_or_default());
         let is_proven = self.world.ledger.is_proven(image_uid, generation);
-        let now = Timestamp::now();
-        let at_work = others.iter().filter(|sync| self.is_at_work(sync, now));
-        let at_work = &at_work.filter_map(|sync| sync.uid()).collect();
+        // Asked of the few that are admitted, not of the many that wait.
+        let syncing = others.iter().filter(|sync| phase(sync) == Some(SyncPhase::Syncing)).filter_map(|sync| {
+            let uid = sync.uid()?;
+            self.world.worker(&sync.spec.claim.uid, &uid, now).has_started().then_some(uid)
+        });
+        let at_work = &syncing.collect();
         let question = Question { sync_uid, generation, target, is_proven, at_work, policy, now };
         let verdict = verdict::judge(&question, others.iter().map(|sync| &**sync));
         if verdict != Verdict::Go || is_proven || phase(sync) == Some(SyncPhase::Syncing) {
@@ -258,11 +262,6 @@ impl DiskPopulator {
             None => Verdict::Go,
             Some(other) => Verdict::Wait { on: other, failure: None, until: None },
         }
-    }
-
-    fn is_at_work(&self, sync: &VMDiskSync, now: Timestamp) -> bool {
-        let pod = self.world.worker_of(&sync.spec.claim.uid, sync.metadata.uid.as_deref().unwrap_or_default());
-        !matches!(Worker::observe(pod.as_deref(), now), Worker::Absent | Worker::Starting { .. })
     }
 
     /// Creates the record of a new sync, one claim at a time in the order in which the machinery asked: the answers of the
@@ -325,7 +324,7 @@ impl DiskPopulator {
     /// Writes a status, and counts the attempt that it ends.
     async fn write(&self, sync: &VMDiskSync, next: &VMDiskSyncStatus, worker: &Worker) -> CallbackResult<()> {
         self.records.write(sync, next).await?;
-        let was = sync.status.as_ref().and_then(|status| status.phase);
+        let was = phase(sync);
         if was != Some(SyncPhase::Syncing) || next.phase == was {
             return Ok(());
         }
@@ -372,7 +371,7 @@ impl Populator for DiskPopulator {
         let running = self
             .records
             .find(claim, &context.source_namespace)
-            .is_some_and(|sync| sync.status.as_ref().and_then(|status| status.phase) == Some(SyncPhase::Syncing));
+            .is_some_and(|sync| phase(&sync) == Some(SyncPhase::Syncing));
         self.leave_others(context).await?;
         self.remember_refused(claim, problem.is_some());
         // What runs was valid when it was admitted.
@@ -389,11 +388,10 @@ impl Populator for DiskPopulator {
     async fn complete(&self, context: &Context<VMDiskImage>) -> CallbackResult<Complete> {
         let sync = self.records.find(&context.claim_ref, &context.source_namespace);
         let uid = sync.as_ref().and_then(|sync| sync.uid()).unwrap_or_default();
-        let pod = self.world.worker_of(&context.claim_ref.uid, &uid);
         // Asked once more, from the worker itself, or from the record where it had to go before: nothing is handed over on
         // hearsay.
         let recorded = sync.is_some_and(|sync| sync.status.as_ref().is_some_and(|status| status.filled_at.is_some()));
-        let worker = Worker::observe(pod.as_deref(), Timestamp::now());
+        let worker = self.world.worker(&context.claim_ref.uid, &uid, Timestamp::now());
         Ok(if worker.is_done() || (recorded && worker == Worker::Absent) {
             Complete::Done
         } else {

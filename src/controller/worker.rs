@@ -66,6 +66,12 @@ impl Worker {
         matches!(self, Self::Starting { .. } | Self::Running | Self::Stopping)
     }
 
+    /// Whether the worker's container runs or did, as far as anybody can tell: it may have fetched something.
+    #[must_use]
+    pub const fn has_started(&self) -> bool {
+        !matches!(self, Self::Absent | Self::Starting { .. })
+    }
+
     /// Whether the worker filled its volume.
     #[must_use]
     pub fn is_done(&self) -> bool {

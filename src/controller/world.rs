@@ -182,12 +182,23 @@ impl World {
         self.vouched().pods.get(pod.metadata.uid.as_deref()?).cloned()
     }
 
+    /// The record of a claim's sync, unless it is done.
+    #[must_use]
+    pub fn sync(&self, claim_uid: &str, sync_uid: &str) -> Option<Arc<VMDiskSync>> {
+        let mut syncs = self.syncs.of_claim(claim_uid).into_iter();
+        syncs.find(|sync| sync.metadata.uid.as_deref() == Some(sync_uid))
+    }
+
+    /// What the worker of a sync is doing.
+    #[must_use]
+    pub fn worker(&self, claim_uid: &str, sync_uid: &str, now: Timestamp) -> Worker {
+        Worker::observe(self.worker_of(claim_uid, sync_uid).as_deref(), now)
+    }
+
     /// The worker of a sync: the pod that its record names, or will. Of a sync that is gone, or done, whatever pod is left.
     #[must_use]
     pub fn worker_of(&self, claim_uid: &str, sync_uid: &str) -> Option<Arc<Pod>> {
-        let syncs = self.syncs.of_claim(claim_uid);
-        let sync = syncs.iter().find(|sync| sync.metadata.uid.as_deref() == Some(sync_uid));
-        let named = sync.map(|sync| {
+        let named = self.sync(claim_uid, sync_uid).map(|sync| {
             let written = sync.status.as_ref().and_then(|status| status.pod_uid.clone());
             self.notes(sync_uid).pod_uid.or(written)
         });
@@ -203,8 +214,8 @@ impl World {
     pub fn permits(&self, policy: &Policy, now: Timestamp) -> Permits {
         let syncs = self.syncs.all();
         let held = |sync: &&Arc<VMDiskSync>| {
-            let worker = self.worker_of(&sync.spec.claim.uid, sync.metadata.uid.as_deref().unwrap_or_default());
-            gate::still_held(sync.status.as_ref(), &Worker::observe(worker.as_deref(), now), policy, now)
+            let uid = sync.metadata.uid.as_deref().unwrap_or_default();
+            gate::still_held(sync.status.as_ref(), &self.worker(&sync.spec.claim.uid, uid, now), policy, now)
         };
         let holders = syncs.iter().filter(held).filter_map(|sync| sync.uid());
         let waiting = syncs

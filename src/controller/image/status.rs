@@ -19,6 +19,7 @@ use crate::{
     ledger::{Done, Success},
     policy::Policy,
     sync::failure::Concern,
+    world,
 };
 
 /// What the image's status should say. `syncs` are the syncs of this image that are not done, `done` is what is.
@@ -195,7 +196,7 @@ fn count(syncs: &[Arc<VMDiskSync>], done: &Done) -> ClaimCounts {
     let succeeded = i32::try_from(done.succeeded).unwrap_or(i32::MAX);
     let mut counts = ClaimCounts { succeeded, ..ClaimCounts::default() };
     for sync in syncs {
-        match sync.status.as_ref().and_then(|status| status.phase) {
+        match world::phase(sync) {
             None | Some(SyncPhase::Queued | SyncPhase::BackingOff) => counts.queued += 1,
             Some(SyncPhase::Syncing) => counts.syncing += 1,
             Some(SyncPhase::Succeeded) => counts.succeeded += 1,

@@ -17,7 +17,7 @@ use crate::{
     pod::{Task, WorkerPod},
     sync::failure::Failure,
     worker::Worker,
-    world::{owner_of, pruned_pod},
+    world::{owner_of, phase, pruned_pod},
 };
 
 /// The reason of a failure, and of an event: a pod that is not the worker has its name.
@@ -34,7 +34,7 @@ impl DiskPopulator {
         if sync.metadata.deletion_timestamp.is_some() {
             return Ok(soon);
         }
-        let syncing = sync.status.as_ref().and_then(|status| status.phase) == Some(SyncPhase::Syncing);
+        let syncing = phase(sync) == Some(SyncPhase::Syncing);
         if sync.spec.image.uid != context.source.uid().unwrap_or_default() && !syncing {
             self.records.delete(sync).await?;
             return Ok(soon);

@@ -6,7 +6,8 @@ mod waiting;
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use populator_crd::v1alpha1::{SyncPhase, SyncReason, VMDiskSyncStatus};
 use volume_populator::{Cause, Notice};
 
@@ -182,8 +183,7 @@ pub fn wind_up(status: &VMDiskSyncStatus, ending: &Ending<'_>) -> Option<VMDiskS
         }
         Cause::Lost if syncing => Some(fail(&lost(ending.notice))),
         Cause::Unplaced | Cause::Refused if syncing => {
-            let has_run = !matches!(ending.worker, Worker::Absent | Worker::Starting { .. });
-            Some(transition::set_aside(status, has_run, now))
+            Some(transition::set_aside(status, ending.worker.has_started(), now))
         }
         _ => None,
     }
@@ -223,9 +223,13 @@ fn spec_changed(situation: &Situation<'_>) -> bool {
 
 /// How much of `limit` is left since the attempt was admitted.
 fn left(status: &VMDiskSyncStatus, limit: Duration, now: Timestamp) -> Option<Duration> {
-    let started = status.started_at.as_ref().map_or(now, |time| time.0);
-    let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
-    remaining(now, started.checked_add(limit).unwrap_or(Timestamp::MAX))
+    left_since(status.started_at.as_ref(), limit, now)
+}
+
+/// How much of `limit` is left since then, or all of it where nothing says since when.
+fn left_since(since: Option<&Time>, limit: Duration, now: Timestamp) -> Option<Duration> {
+    let since = since.map_or(now, |time| time.0);
+    remaining(now, since.checked_add(limit).unwrap_or(Timestamp::MAX))
 }
 
 /// How much of `startTimeout` is left to a sync that was admitted. With nothing left no worker is created any more, so this

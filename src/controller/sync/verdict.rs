@@ -17,7 +17,7 @@ use kube::ResourceExt;
 use populator_crd::v1alpha1::{FailureClass, LastFailure, SyncPhase, TargetFacts, VMDiskSync, VMDiskSyncStatus};
 
 use super::failure::Concern;
-use crate::policy::Policy;
+use crate::{policy::Policy, world::phase};
 
 /// What the syncs of an image know of it, seen from one of them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -130,10 +130,6 @@ pub fn tries_until(sync: &VMDiskSync, at_work: &BTreeSet<String>, now: Timestamp
     let started = sync.status.as_ref()?.started_at.as_ref()?.0;
     let until = started.checked_add(TRIES_FOR).ok()?;
     (until > now).then_some(Some(until))
-}
-
-fn phase(sync: &VMDiskSync) -> Option<SyncPhase> {
-    sync.status.as_ref()?.phase
 }
 
 fn told(sync: &VMDiskSync, failure: &LastFailure) -> LastFailure {

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use populator_crd::v1alpha1::FailureClass;
 use volume_populator::Notice;
 
-use super::{Answer, Permit, Prime, Situation, Step, fail_with, last_notice, remaining, restart, spec_changed, write};
+use super::{
+    Answer, Permit, Prime, Situation, Step, fail_with, last_notice, left_since, remaining, restart, spec_changed, write,
+};
 use crate::{
     sync::{
         failure::{self, Failure},
@@ -141,16 +144,14 @@ fn inspecting(situation: &Situation<'_>, notice: Option<Notice>) -> Step {
 }
 
 /// Asked again, and no answer: the finding stands.
-fn class(situation: &Situation<'_>) -> populator_crd::v1alpha1::FailureClass {
+fn class(situation: &Situation<'_>) -> FailureClass {
     let failure = situation.status.last_failure.as_ref();
-    failure.map_or(populator_crd::v1alpha1::FailureClass::SourceMissing, |failure| failure.class)
+    failure.map_or(FailureClass::SourceMissing, |failure| failure.class)
 }
 
 /// Whether an inspector should have started long ago.
 fn overdue(situation: &Situation<'_>) -> bool {
-    let since = situation.status.not_before.as_ref().map_or(situation.now, |time| time.0);
-    let limit = jiff::SignedDuration::try_from(situation.policy.start_timeout).unwrap_or(jiff::SignedDuration::MAX);
-    remaining(situation.now, since.checked_add(limit).unwrap_or(Timestamp::MAX)).is_none()
+    left_since(situation.status.not_before.as_ref(), situation.policy.start_timeout, situation.now).is_none()
 }
 
 pub(super) fn failed(situation: &Situation<'_>) -> Step {
