@@ -11,8 +11,8 @@
 //! ```
 //!
 //! [`decide`], [`verdict`] and [`transition`] are pure: what to do next, what other syncs know of the image, and what the
-//! record then says. [`records`] reads and writes
-//! the objects, [`progress`] follows workers' logs, [`history`] forgets.
+//! record then says. [`trials`] gives turns at an image that nobody was filled from yet, [`records`] reads and writes the
+//! objects, [`progress`] follows workers' logs, [`history`] forgets.
 
 pub mod backoff;
 pub mod decide;

@@ -1,9 +1,9 @@
 //! The watches: what they keep, and which claims each event wakes.
 //!
 //! Each keeps as little as it can. Claims of other kinds of source, and those that are filled, are dropped before they
-//! are stored; workers and volumes are selected by our own label and kept where something may be left to do ([`crate::places`]);
-//! of nodes only the cordoned are watched, and of workers only the metadata. No CRD of somebody else is needed: a watch of `ReferenceGrant`s that cannot be started is tried again for
-//! ever and holds up nothing.
+//! are stored; workers and volumes are selected by our own label and kept where something may be left to do
+//! ([`crate::places`]); of nodes only the cordoned are watched, and of workers only the metadata. No CRD of somebody else is
+//! needed: a watch of `ReferenceGrant`s that cannot be started is tried again for ever and holds up nothing.
 
 use std::{
     collections::{HashMap, HashSet},
