@@ -149,21 +149,27 @@ impl Tenant {
     }
 }
 
-/// Takes the finalizer of a forgery off, and leaves those that the cluster put there.
+/// Takes the finalizer of a forgery off, and leaves those that the cluster put there. The cluster takes its own off at the
+/// same time, and a list that puts them back is refused: so only what was read is changed, or it is read again.
 async fn release<K>(api: &Api<K>, name: &str) -> Result<()>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
-    let Some(object) = api.get_metadata_opt(name).await? else { return Ok(()) };
-    let others: Vec<&String> = object.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
-    if others.len() == object.finalizers().len() {
-        return Ok(());
-    }
-    let patch = Patch::Merge(json!({"metadata": {"finalizers": others}}));
-    match api.patch(name, &PatchParams::default(), &patch).await {
-        Err(error) if !is_gone(&error) => Err(error.into()),
-        _ => Ok(()),
-    }
+    until::probed(&format!("the forged {} {name} is held no more", K::kind(&())), SOON, async || {
+        let Some(object) = api.get_metadata_opt(name).await? else { return Ok(Some(())) };
+        let others: Vec<&String> = object.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
+        if others.len() == object.finalizers().len() {
+            return Ok(Some(()));
+        }
+        let version = object.resource_version();
+        let patch = Patch::Merge(json!({"metadata": {"resourceVersion": version, "finalizers": others}}));
+        match api.patch(name, &PatchParams::default(), &patch).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+            Err(error) if !is_gone(&error) => Err(error.into()),
+            _ => Ok(Some(())),
+        }
+    })
+    .await
 }
 
 fn is_gone(error: &kube::Error) -> bool {
