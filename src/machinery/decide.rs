@@ -173,8 +173,7 @@ fn delete_prime<S>(observed: &Observed<S>, cause: Cause) -> Option<Write> {
     if let Some(volume) = abandoned(observed, cause) {
         return Some(Write::Reclaim(volume));
     }
-    let made = observed.stray.as_ref().filter(|stray| stray.unrecorded).map(|stray| &stray.object);
-    let prime = observed.prime.as_ref().or(made).filter(|prime| !is_going(&prime.metadata))?;
+    let prime = observed.made().filter(|prime| !is_going(&prime.metadata))?;
     Some(Write::DeletePrime(Arc::clone(prime)))
 }
 
@@ -407,7 +406,7 @@ fn abandoned<S>(observed: &Observed<S>, cause: Cause) -> Option<Arc<PersistentVo
 }
 
 fn is_abandoned<S>(observed: &Observed<S>, volume: &PersistentVolume, cause: Cause) -> bool {
-    let of_the_prime = observed.prime.as_ref().is_some_and(|prime| claimed_by(volume, uid(&prime.metadata)));
+    let of_the_prime = observed.made().is_some_and(|prime| claimed_by(volume, uid(&prime.metadata)));
     // Marked as ours while it was filled, and not handed over since; its prime may be gone already.
     let marked = observed.keys.claim_of(&volume.metadata).is_some_and(|claim| claim.uid == observed.claim_ref.uid)
         && annotation(&volume.metadata, &observed.keys.rebound_at).is_none();

@@ -90,7 +90,8 @@ where
             primes.extend(self.live_prime(&claim_ref, &source_namespace).await?.map(Arc::new));
         }
         let (prime, stray) = pick_prime(&self.keys, &recorded, primes, &source_namespace);
-        let volumes = self.volumes(&claim_ref, claim.as_deref(), prime.as_deref()).await?;
+        let made = prime.as_ref().or(stray.as_ref().and_then(Stray::made));
+        let volumes = self.volumes(&claim_ref, claim.as_deref(), made.map(AsRef::as_ref)).await?;
 
         let mut observed = Observed {
             now: Timestamp::now(),

@@ -56,6 +56,13 @@ pub(crate) struct Stray {
     pub(crate) unrecorded: bool,
 }
 
+impl Stray {
+    /// The object, if an earlier process of ours may have made it.
+    pub(crate) fn made(&self) -> Option<&Arc<PersistentVolumeClaim>> {
+        self.unrecorded.then_some(&self.object)
+    }
+}
+
 /// What the claim's `dataSourceRef` leads to.
 #[derive(Clone, Debug)]
 pub(crate) enum Source<S> {
@@ -103,6 +110,11 @@ impl<S> Observed<S> {
     /// The volume that was handed over to the claim, whether or not the claim is bound to it yet.
     pub(crate) fn handed_over(&self) -> Option<&Arc<PersistentVolume>> {
         self.volumes.iter().find(|volume| claimed_by(volume, &self.claim_ref.uid))
+    }
+
+    /// The prime, or what an earlier process made in its place: ours to delete, with its volume.
+    pub(crate) fn made(&self) -> Option<&Arc<PersistentVolumeClaim>> {
+        self.prime.as_ref().or(self.stray.as_ref().and_then(Stray::made))
     }
 
     pub(crate) fn prime_volume(&self) -> PrimeVolume<'_> {

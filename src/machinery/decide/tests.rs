@@ -246,10 +246,18 @@ fn what_has_the_primes_name_is_removed_or_waited_for() {
             "clean up Refused PopulatorPVCPrimeCreationError 30s",
         ),
     ]);
+    let with_volume = |unrecorded| {
+        stray(unrecorded, |_| ()).with(|world| {
+            world.volume = World::new().volume;
+            retained(world);
+        })
+    };
     let lost = Ending { cause: Cause::Lost, prime: Remains::DeletedAlong, unpin: None, wait: Wait::default() };
     let refused = Ending { cause: Cause::Refused, prime: Remains::Deleted, ..lost.clone() };
     for (case, world, ending, expected) in [
         ("an earlier process'", stray(true, |_| ()), lost.clone(), "delete prime"),
+        ("an earlier process', whose class retains", with_volume(true), lost.clone(), "reclaim"),
+        ("somebody else's, whose class retains", with_volume(false), refused.clone(), "rest"),
         ("an earlier process', going", stray(true, going), lost, "rest"),
         ("somebody else's is not ours to delete", stray(false, |_| ()), refused, "rest"),
     ] {
