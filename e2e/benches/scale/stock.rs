@@ -40,6 +40,8 @@ struct Image {
 /// What there is on the stage.
 pub(crate) struct Stock {
     client: Client,
+    /// For syncs, which nobody else may write.
+    controllers: Client,
     images: Vec<Image>,
     model: Model,
     filled: usize,
@@ -67,7 +69,8 @@ impl Stock {
         let images = stream::iter(0..IMAGES).map(|number| image(&client, number)).buffered(AT_ONCE);
         let images = images.try_collect().await.context("cannot make the images")?;
         let model = Model::fill(stage).await?;
-        Ok(Self { client, images, model, filled: 0, next: AtomicUsize::new(0) })
+        let controllers = stage.as_controller().await?;
+        Ok(Self { client, controllers, images, model, filled: 0, next: AtomicUsize::new(0) })
     }
 
     /// Adds filled claims until there are so many, `already` of them filled by a controller.
@@ -110,7 +113,7 @@ impl Stock {
         let image = &self.images[number % self.images.len()];
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &image.namespace);
         let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
-        let syncs: Api<VMDiskSync> = Api::namespaced(self.client.clone(), &image.namespace);
+        let syncs: Api<VMDiskSync> = Api::namespaced(self.controllers.clone(), &image.namespace);
         let claim = format!("filled-{number}");
         let volume = format!("filled-{number}");
         let likeness = |object: &Value, uid: &str| {

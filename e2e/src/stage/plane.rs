@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::actor::{DRIVER, NODES};
 use super::nursery::{Nursery, Process};
+use super::tap::{GROUPS, IDENTITY};
 use crate::command::cmd;
 use crate::instance::Instance;
 use crate::launcher::{self, pki::Pki};
@@ -35,6 +36,9 @@ pub const WAITING: &str = "stage-waiting";
 pub const RETAINING: &str = "stage-retaining";
 /// The class whose volumes never come.
 pub const STUCK: &str = "stage-stuck";
+
+/// The administrator's credentials.
+const KUBECONFIG: &str = "admin.kubeconfig";
 
 /// A running control plane.
 pub(crate) struct Plane {
@@ -68,7 +72,7 @@ impl Plane {
         plane.install(&instance, &tools, dir).await?;
         // After our types: the collector looks for new ones every half a minute alone.
         let manager = [
-            format!("--kubeconfig={}", dir.join("admin.kubeconfig").display()),
+            format!("--kubeconfig={}", dir.join(KUBECONFIG).display()),
             format!("--controllers={CONTROLLERS}"),
             format!("--pvclaimbinder-sync-period={bind_resync}"),
             "--leader-elect=false".to_owned(),
@@ -117,7 +121,7 @@ impl Plane {
     async fn install(&self, instance: &Instance, tools: &Path, dir: &Path) -> Result<()> {
         let kubectl = || {
             cmd(tools.join("kubectl"))
-                .env("KUBECONFIG", dir.join("admin.kubeconfig"))
+                .env("KUBECONFIG", dir.join(KUBECONFIG))
                 .env("KUBECACHEDIR", dir.join("kubectl-cache"))
         };
         let apply = ["apply", "--server-side", "--force-conflicts", "--field-manager=vmdisk-stage"];
@@ -173,6 +177,14 @@ fn etcd_args(dir: &Path, client: u16, peer: u16) -> Vec<String> {
     ]
 }
 
+/// Speaks for the controller, as an administrator may.
+pub(crate) async fn controllers_client(dir: &Path) -> Result<Client> {
+    let mut config = config(&dir.join(KUBECONFIG)).await?;
+    config.auth_info.impersonate = Some(IDENTITY.to_owned());
+    config.auth_info.impersonate_groups = Some(GROUPS.map(str::to_owned).into());
+    Client::try_from(config).context("the stage's kubeconfig cannot be used to impersonate")
+}
+
 /// The administrator's.
 fn kubeconfig(dir: &Path, pki: &Pki, server: &str) -> Result<PathBuf> {
     let config = json!({
@@ -184,17 +196,20 @@ fn kubeconfig(dir: &Path, pki: &Pki, server: &str) -> Result<PathBuf> {
         "contexts": [{"name": "stage", "context": {"cluster": "stage", "user": "admin"}}],
         "current-context": "stage",
     });
-    let path = dir.join("admin.kubeconfig");
+    let path = dir.join(KUBECONFIG);
     fs::write(&path, config.to_string()).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
 
 async fn client(kubeconfig: &Path) -> Result<Client> {
+    Client::try_from(config(kubeconfig).await?).context("the stage's kubeconfig cannot be used")
+}
+
+async fn config(kubeconfig: &Path) -> Result<Config> {
     // Another part of this process may have been first; it is the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = Kubeconfig::read_from(kubeconfig).context("the stage's kubeconfig cannot be read")?;
-    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
-    Client::try_from(config).context("the stage's kubeconfig cannot be used")
+    Ok(Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?)
 }
 
 fn http_get(path: &str) -> Result<axum::http::Request<Vec<u8>>> {

@@ -28,8 +28,9 @@ pub use plan::{Disturbance, Plan, Seen, Side, Strike};
 use super::plane::Plane;
 
 /// Who the controller is for the API server: its rights are those of its manifests.
-const IDENTITY: &str = "system:serviceaccount:sync-operator:vmdisk-controller";
-const GROUPS: [&str; 3] = ["system:serviceaccounts", "system:serviceaccounts:sync-operator", "system:authenticated"];
+pub(crate) const IDENTITY: &str = "system:serviceaccount:sync-operator:vmdisk-controller";
+pub(crate) const GROUPS: [&str; 3] =
+    ["system:serviceaccounts", "system:serviceaccounts:sync-operator", "system:authenticated"];
 
 /// Headers that concern one connection, not the request (RFC 9110, section 7.6.1), and those that the relay sets itself.
 const OWN: [HeaderName; 7] = [
