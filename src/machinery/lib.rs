@@ -42,6 +42,7 @@ mod metrics;
 #[cfg(test)]
 mod model;
 mod names;
+mod news;
 mod notices;
 mod observe;
 mod observed;

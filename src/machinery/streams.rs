@@ -5,13 +5,7 @@
 //! ([`crate::places`]); of nodes only the cordoned are watched, and of workers only the metadata. No CRD of somebody else is
 //! needed: a watch of `ReferenceGrant`s that cannot be started is tried again for ever and holds up nothing.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt::Debug,
-    future::Future,
-    hash::Hash,
-    sync::Arc,
-};
+use std::{fmt::Debug, future::Future, hash::Hash, sync::Arc};
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::{
@@ -19,7 +13,7 @@ use k8s_openapi::api::{
     storage::v1::{CSIDriver, StorageClass},
 };
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, Resource,
     core::PartialObjectMeta,
     runtime::{
         WatchStreamExt,
@@ -35,6 +29,7 @@ use crate::{
     grant,
     grants::Grants,
     names::Keys,
+    news::{Known, News},
     observe::Nodes,
     observed::{name, namespace, selected_node, volume_name},
     places::{names_source, source_namespace},
@@ -125,8 +120,7 @@ pub(crate) fn volumes(
     fill(watch::<PersistentVolume>(client, ours), cache, wake)
 }
 
-/// A reflector that also wakes, for each object whose meaning changed, the waiting claims that it concerns. Where objects
-/// vanished while the watch was down, all that wait are woken: nothing tells any more whom they concerned.
+/// A reflector that also wakes the waiting claims that its news concern.
 async fn reflect<S, K, Concerns>(client: Client, mut store: Writer<K>, wake: Wake, concerns: Concerns)
 where
     S: Resource<DynamicType = ()>,
@@ -134,47 +128,17 @@ where
     K::DynamicType: Hash + Eq + Clone,
     Concerns: Fn(&K, &PersistentVolumeClaim) -> bool,
 {
-    let mut generations = HashMap::new();
-    let mut listed = HashSet::new();
+    let mut known = Known::default();
     let mut events = std::pin::pin!(watch::<K>(client, watcher::Config::default()));
     while let Some(mut event) = events.next().await {
         if let Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) = &mut event {
             prune(object, &wake.prefix);
         }
         store.apply_watcher_event(&event);
-        let changed = match event {
-            Event::Apply(object) => {
-                let key = (object.namespace(), object.name_any());
-                let generation = (object.uid(), object.meta().generation);
-                let known = generations.insert(key, generation.clone());
-                // Status changes tell a populator nothing that it did not write itself; what has no generation counts.
-                (known.as_ref() != Some(&generation) || generation.1.is_none()).then_some(object)
-            }
-            Event::InitApply(object) => {
-                let key = (object.namespace(), object.name_any());
-                listed.insert(key.clone());
-                generations.insert(key, (object.uid(), object.meta().generation));
-                Some(object)
-            }
-            Event::Delete(object) => {
-                generations.remove(&(object.namespace(), object.name_any()));
-                Some(object)
-            }
-            Event::Init => {
-                listed.clear();
-                None
-            }
-            Event::InitDone => {
-                let known = generations.len();
-                generations.retain(|key, _| listed.contains(key));
-                if generations.len() < known {
-                    wake.waiting::<S>(|_| true);
-                }
-                None
-            }
-        };
-        if let Some(object) = changed {
-            wake.waiting::<S>(|claim| concerns(&object, claim));
+        match known.learn(&event) {
+            News::Nobody => {}
+            News::Of(object) => wake.waiting::<S>(|claim| concerns(object, claim)),
+            News::ForAll => wake.waiting::<S>(|_| true),
         }
     }
 }
@@ -232,16 +196,17 @@ pub(crate) async fn grants<S: Resource<DynamicType = ()>>(client: Client, grants
     }));
     while let Some(event) = events.next().await {
         let granting = match &event {
-            Event::Apply(grant) | Event::InitApply(grant) | Event::Delete(grant) => {
-                Some(namespace(&grant.metadata).to_owned())
-            }
-            Event::Init | Event::InitDone => None,
+            Event::Apply(grant) | Event::Delete(grant) => Some(namespace(&grant.metadata).to_owned()),
+            Event::Init | Event::InitApply(_) | Event::InitDone => None,
         };
+        // A list counts when it is complete.
+        let listed = matches!(event, Event::InitDone);
         grants.apply(event);
-        if let Some(granting) = granting {
+        if listed || granting.is_some() {
+            let granted = |it: &str| listed || granting.as_deref() == Some(it);
             let keys = Arc::clone(&wake.keys);
             wake.waiting::<S>(|claim| {
-                namespace(&claim.metadata) != granting && source_namespace(&keys, claim).is_ok_and(|it| it == granting)
+                source_namespace(&keys, claim).is_ok_and(|it| it != namespace(&claim.metadata) && granted(&it))
             });
         }
     }
