@@ -1,24 +1,23 @@
 //! One round: claims that are created together, until everything about them is at rest.
 
-use std::collections::BTreeSet;
-use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
-use futures::TryStreamExt as _;
+use anyhow::{Context as _, Result};
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, ResourceExt as _};
 use populator_crd::VMDiskImage;
 use populator_crd::names::CLAIM_UID_LABEL;
-use vmdisk_e2e::testing::objects::{self, Mode, is_bound};
+use vmdisk_e2e::testing::objects::{self, Mode};
 use vmdisk_e2e::testing::traces::primes_and_workers;
 use vmdisk_e2e::testing::writes::Writes;
 use vmdisk_e2e::testing::{Scene, audit, files, until};
 
-/// For everything that a round waits for.
-const LONG: Duration = Duration::from_mins(3);
+/// Long enough for everything that a round of so many claims waits for.
+pub(crate) fn long(claims: usize) -> Duration {
+    const BASE: Duration = Duration::from_mins(5);
+    const EACH: Duration = Duration::from_secs(3);
+    BASE + EACH * u32::try_from(claims).unwrap_or(u32::MAX)
+}
 
 /// What one round brought.
 pub(crate) struct Round {
@@ -41,25 +40,28 @@ impl Round {
         let seen =
             |image: &VMDiskImage| image.status.as_ref().is_some_and(|status| status.observed_generation.is_some());
         let api = scene.api::<VMDiskImage>();
-        try_join_all(names.iter().map(|name| until::holds(&api, name, "the controller has seen it", LONG, seen)))
-            .await?;
+        until::all_hold(&api, names.clone(), "the controller has seen it", long(count), seen).await?;
 
-        let before = at_rest().await?.len();
+        let before = at_rest(count).await?.len();
         let claims: Vec<_> =
             names.iter().map(|name| objects::claim(name, name, "16Mi", Mode::Filesystem)).collect::<Result<_>>()?;
         let start = Instant::now();
         let ((), last_bound) = tokio::try_join!(
             async { try_join_all(claims.iter().map(|claim| scene.create(claim))).await.map(drop) },
-            all_bound(scene.api(), names.iter().cloned().collect(), start),
+            async {
+                let bound = scene.api::<PersistentVolumeClaim>();
+                until::all_hold(&bound, names.clone(), "is bound", long(count), objects::is_bound).await?;
+                Ok(start.elapsed())
+            },
         )?;
 
         let told = |image: &VMDiskImage| {
             let claims = image.status.as_ref().and_then(|status| status.claims.as_ref());
             claims.is_some_and(|claims| claims.succeeded == 1 && claims.syncing == 0)
         };
-        try_join_all(names.iter().map(|name| until::holds(&api, name, "its claim is counted", LONG, told))).await?;
-        nothing_of_ours(scene).await?;
-        let requests = at_rest().await?;
+        until::all_hold(&api, names, "its claim is counted", long(count), told).await?;
+        nothing_of_ours(scene, count).await?;
+        let requests = at_rest(count).await?;
         let since = requests.get(before..).context("the audit log has become shorter")?;
         Ok(Self { last_bound, claims: count, writes: Writes::of(since) })
     }
@@ -80,39 +82,18 @@ fn average(writes: usize, claims: usize) -> f64 {
     writes as f64 / claims as f64
 }
 
-/// The time until the last of these claims is seen to be Bound.
-async fn all_bound(
-    claims: Api<PersistentVolumeClaim>,
-    mut missing: BTreeSet<String>,
-    start: Instant,
-) -> Result<Duration> {
-    let watch = async {
-        let mut seen = pin!(watcher(claims, watcher::Config::default()).default_backoff().applied_objects());
-        while let Some(claim) = seen.try_next().await.context("the watch of the claims broke off")? {
-            if is_bound(&claim) {
-                missing.remove(&claim.name_any());
-            }
-            if missing.is_empty() {
-                return Ok(start.elapsed());
-            }
-        }
-        bail!("the watch of the claims ended");
-    };
-    tokio::time::timeout(LONG, watch).await.context("the claims are not Bound")?
-}
-
 /// Waits until primes and workers are gone.
-async fn nothing_of_ours(scene: &Scene) -> Result<()> {
-    until::probed("primes and workers are gone", LONG, async || {
+async fn nothing_of_ours(scene: &Scene, claims: usize) -> Result<()> {
+    until::probed("primes and workers are gone", long(claims), async || {
         Ok(primes_and_workers(scene, CLAIM_UID_LABEL).await?.is_empty().then_some(()))
     })
     .await
 }
 
 /// The controller's requests, read again until no more are written: the log is a moment behind the answers.
-async fn at_rest() -> Result<Vec<audit::Event>> {
+async fn at_rest(claims: usize) -> Result<Vec<audit::Event>> {
     let mut last = None;
-    until::probed("the controller writes nothing", LONG, async || {
+    until::probed("the controller writes nothing", long(claims), async || {
         let events = audit::of(audit::CONTROLLER)?;
         let writes = events.iter().filter(|event| event.is_write()).count();
         Ok((last.replace(writes) == Some(writes)).then_some(events))

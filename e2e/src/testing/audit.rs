@@ -90,7 +90,8 @@ pub const CONTROLLER: &str = "system:serviceaccount:sync-operator:vmdisk-control
 pub fn of(username: &str) -> Result<Vec<Event>> {
     let path = bed::path("AUDIT_LOG")?;
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    // The last line may be in the middle of being written.
-    let events = text.lines().filter_map(|line| serde_json::from_str::<Event>(line).ok());
+    // Most lines are others', and are not worth being parsed; the last one may be in the middle of being written.
+    let lines = text.lines().filter(|line| line.contains(username));
+    let events = lines.filter_map(|line| serde_json::from_str::<Event>(line).ok());
     Ok(events.filter(|event| event.stage == "ResponseComplete" && event.user.username == username).collect())
 }

@@ -24,6 +24,7 @@
 //!   impersonation  the cluster as somebody else: a tenant, an account
 //!   wall      our admission policies, taken down for a while
 //!   writes    how much an account wrote, by the same log
+//!   likeness  what looks like a prime and its worker, and is no populator's
 //!   tenant    an adversary who may edit one namespace
 //!   forgery   what he makes to look like ours
 //!   victim    a claim that is filled meanwhile, and the judge of whether it was harmed
@@ -40,6 +41,7 @@ pub mod events;
 pub mod files;
 pub mod forgery;
 pub mod impersonation;
+pub mod likeness;
 pub mod objects;
 pub mod operator;
 pub mod policy;

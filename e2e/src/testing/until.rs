@@ -1,11 +1,15 @@
 //! Waiting for one object to be as expected: by watch, with a deadline, and an error that shows what it was instead.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
+use futures::TryStreamExt as _;
 use kube::runtime::wait::await_condition;
-use kube::{Api, Resource};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -34,6 +38,39 @@ where
         None => "it does not exist".to_owned(),
     };
     Err(anyhow!("{} {name}: {what}: not so within {deadline:?}; it is {now}", K::kind(&())))
+}
+
+/// Waits until each of these objects has satisfied `condition`, by one watch for all of them.
+///
+/// # Errors
+/// When the deadline passes; the error names some of those that have not.
+pub async fn all_hold<K>(
+    api: &Api<K>,
+    names: impl IntoIterator<Item = String>,
+    what: &str,
+    deadline: Duration,
+    condition: impl Fn(&K) -> bool,
+) -> Result<()>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let mut missing: BTreeSet<String> = names.into_iter().collect();
+    let watch = async {
+        let mut seen = pin!(watcher(api.clone(), watcher::Config::default()).default_backoff().applied_objects());
+        while !missing.is_empty() {
+            let object = seen.try_next().await.with_context(|| format!("watching {}", K::plural(&())))?;
+            let Some(object) = object else { bail!("the watch of {} ended", K::plural(&())) };
+            if condition(&object) {
+                missing.remove(&object.name_any());
+            }
+        }
+        Ok(())
+    };
+    if let Ok(outcome) = tokio::time::timeout(deadline, watch).await {
+        return outcome;
+    }
+    let some: Vec<_> = missing.iter().take(5).collect();
+    bail!("{}: {what}: not so within {deadline:?} for {}, {some:?} among them", K::plural(&()), missing.len())
 }
 
 /// Waits until the object exists.

@@ -202,9 +202,9 @@ impl<'a> Scene<'a> {
             && match self.life.ending {
                 // A volume that is on its way out is gone in a moment; one that stays is a leak.
                 Ending::Bound => {
-                    sight.claim.as_ref().is_some_and(objects::is_bound)
-                        && sight.volumes.len() == 1
-                        && phases == [SyncPhase::Succeeded]
+                    let bound = sight.claim.as_ref().is_some_and(objects::is_bound) && sight.volumes.len() == 1;
+                    // What has failed for good need not be waited for: it is judged.
+                    bound && phases == [SyncPhase::Succeeded] || phases == [SyncPhase::Failed]
                 }
                 Ending::Failed => phases == [SyncPhase::Failed] && sight.volumes.is_empty(),
                 Ending::Gone => {

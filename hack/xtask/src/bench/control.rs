@@ -14,6 +14,9 @@ pub(crate) struct Options {
     /// Print the figures as a list of JSON objects
     #[arg(long)]
     json: bool,
+    /// Take a thousand claims at once, too; that takes half an hour
+    #[arg(long)]
+    large: bool,
     /// Leave the cluster up afterwards
     #[arg(long)]
     keep: bool,
@@ -38,8 +41,9 @@ fn measure(instance: &Instance, options: &Options) -> Result<()> {
     cmd("cargo")
         .dir(instance.checkout())
         .args(package)
-        .args(["--bench", "control"])
-        .args(options.json.then_some(["--", "--json"]).into_iter().flatten())
+        .args(["--bench", "control", "--"])
+        .args(options.json.then_some("--json"))
+        .args(options.large.then_some("--large"))
         .run_visibly()
         .context("the bench control failed")
 }
