@@ -415,7 +415,9 @@ impl Populator for DiskPopulator {
                 context.source_namespace.as_ref().is_some_and(|namespace| sync.namespace().as_ref() != Some(namespace));
             self.wind_up(sync, context.cause, context.notice.as_ref(), moved).await?;
         }
-        for pod in &pods {
+        // As they are by now: what was wound up has deleted its worker.
+        let listed = |pod: &&Arc<Pod>| pods.iter().any(|listed| listed.metadata.uid == pod.metadata.uid);
+        for pod in self.world.pods.of_claim(&claim.uid).iter().filter(listed) {
             self.delete_worker(pod, &Worker::observe(Some(pod), Timestamp::now())).await?;
         }
         Ok(if pods.is_empty() { Cleanup::Done } else { Cleanup::Pending(wait(None, Some(LOOK_AGAIN))) })

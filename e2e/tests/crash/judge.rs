@@ -5,6 +5,7 @@ use kube::ResourceExt;
 use populator_crd::VMDiskSync;
 use populator_crd::v1alpha1::SyncPhase;
 use vmdisk_e2e::stage::actor::account::Account;
+use vmdisk_e2e::stage::tap::Write;
 
 use crate::lives::Ending;
 use crate::scene::{Scene, Sight, claim_uid};
@@ -55,6 +56,18 @@ fn bound(scene: &Scene<'_>, sight: &Sight, account: &Account) -> Result<()> {
         scene.image()
     );
     ensure!(one(sight, SyncPhase::Succeeded), "the sync does not say that it succeeded: {sight}");
+    Ok(())
+}
+
+/// A controller that nothing happens to deletes no more primes and workers than it makes.
+pub(crate) fn deletes_once(writes: &[Write]) -> Result<()> {
+    let count = |method: &str, resource: &str| {
+        writes.iter().filter(|write| write.seen.method.as_str() == method && write.seen.resource == resource).count()
+    };
+    for resource in ["persistentvolumeclaims", "pods"] {
+        let (made, deleted) = (count("POST", resource), count("DELETE", resource));
+        ensure!(deleted <= made, "{deleted} deletes of {resource} were asked for, and {made} were made");
+    }
     Ok(())
 }
 

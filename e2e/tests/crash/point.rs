@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use vmdisk_e2e::stage::tap::{Disturbance, Plan, Strike, Write};
 use vmdisk_e2e::stage::{Controller, Stage};
 
-use crate::judge::judge;
+use crate::judge::{deletes_once, judge};
 use crate::lives::Life;
 use crate::scene::{Scene, Sight};
 
@@ -68,6 +68,7 @@ pub(crate) async fn attempt(stage: &Stage, life: &Life, name: &str, trial: &Tria
     drop((first, second));
     let judged = outcome
         .and_then(|(sight, attempts)| judge(&scene, life.ending, &sight, attempts, &mut stage.actor.account()))
+        .and_then(|fetches| if *trial == Trial::Calm { deletes_once(&writes).map(|()| fetches) } else { Ok(fetches) })
         .with_context(|| format!("the first controller's writes were: {}", listing(&writes)));
     let took = start.elapsed();
     let ended = scene.end().await;
