@@ -44,7 +44,7 @@ pub(crate) struct Plan {
 /// source meets both volume modes and both binding modes.
 pub(crate) fn plans(random: &Random, claims: usize, span: Duration) -> Vec<Plan> {
     const LAST: f64 = 0.9;
-    const LONGEST_LIFE: Duration = Duration::from_secs(10);
+    const LONGEST_LIFE: Duration = Duration::from_secs(20);
     let each = span.mul_f64(LAST).checked_div(u32::try_from(claims).unwrap_or(u32::MAX)).unwrap_or_default();
     let mut birth = Duration::ZERO;
     let plan = |number: usize| {

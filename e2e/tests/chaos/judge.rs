@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt as _, stream};
-use kube::api::ListParams;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::{DeleteParams, ListParams};
 use populator_crd::v1alpha1::SyncPhase;
 use populator_crd::{VMDiskSync, VMDiskSyncStatus};
 use vmdisk_e2e::testing::disk::PROBES;
@@ -32,7 +33,9 @@ pub(crate) struct Verdict {
     pub(crate) fetched: u64,
     /// Bytes that as many attempts may fetch.
     pub(crate) paid: u64,
-    /// What is left.
+    /// What is left of all claims when their users have deleted them.
+    pub(crate) held: Left,
+    /// What is left when what killed kubelets forgot was let go.
     pub(crate) left: Left,
     /// What must not be.
     pub(crate) faults: Vec<String>,
@@ -65,8 +68,17 @@ pub(crate) async fn judge(scene: &Scene, claims: &[Claim]) -> Result<Verdict> {
     if let Err(error) = left::one_volume_each(scene, &staying).await {
         verdict.faults.push(format!("{error:#}"));
     }
-    verdict.left = left::settled(scene, &staying).await?;
-    verdict.faults.extend(verdict.left.ours.iter().map(|what| format!("left behind: {what}")));
+    let beside = left::cleared(scene, &staying).await?;
+    let all = (DeleteParams::default(), ListParams::default());
+    scene.api::<PersistentVolumeClaim>().delete_collection(&all.0, &all.1).await?;
+    verdict.held = left::settled(scene).await?;
+    verdict.held.let_go()?;
+    verdict.left = left::settled(scene).await?;
+    for left in [&beside, &verdict.held, &verdict.left] {
+        verdict.faults.extend(left.ours.iter().map(|what| format!("left behind: {what}")));
+    }
+    // The bed was not to blame for these.
+    verdict.faults.extend(verdict.left.held.iter().map(|what| format!("left behind, although it was let go: {what}")));
     Ok(verdict)
 }
 

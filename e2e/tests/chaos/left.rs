@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use populator_crd::names::CLAIM_UID_LABEL;
+use vmdisk_e2e::command::cmd;
 use vmdisk_e2e::instance::Instance;
 use vmdisk_e2e::machine::{LoopDevice, Storage, Volume};
 use vmdisk_e2e::testing::Scene;
@@ -31,16 +32,34 @@ pub(crate) struct Left {
     /// Volumes that the driver has and Kubernetes does not know: the provisioner was killed between the two, and the claim
     /// that it would have tried again for is gone.
     pub(crate) unknown: Vec<String>,
+    /// The loop devices and mounts that keep the held ones.
+    forgotten: Vec<String>,
 }
 
-/// Waits until nothing is left but what the bed keeps, or gives what does not go; `claims`: the UIDs of those that stay.
-pub(crate) async fn settled(scene: &Scene, claims: &BTreeSet<String>) -> Result<Left> {
+impl Left {
+    /// Lets go what killed kubelets have forgotten: what was held goes then, if nothing else keeps it.
+    pub(crate) fn let_go(&self) -> Result<()> {
+        self.forgotten.iter().try_for_each(|holder| {
+            let is_device = holder.starts_with("/dev/loop");
+            if is_device { cmd("losetup").args(["--detach", holder]).run() } else { cmd("umount").arg(holder).run() }
+        })
+    }
+}
+
+/// Waits until nothing is left that is ours, or gives what does not go; `claims`: the UIDs of those that stay.
+pub(crate) async fn cleared(scene: &Scene, claims: &BTreeSet<String>) -> Result<Left> {
+    until(scene, claims, |left, _| left.ours.is_empty()).await
+}
+
+/// Waits until nothing is left but what the bed keeps, when no claim stays.
+pub(crate) async fn settled(scene: &Scene) -> Result<Left> {
+    until(scene, &BTreeSet::new(), |left, unmoved| left.ours.is_empty() && unmoved > UNMOVED).await
+}
+
+async fn until(scene: &Scene, claims: &BTreeSet<String>, enough: impl Fn(&Left, Duration) -> bool) -> Result<Left> {
     let began = Instant::now();
     let (mut left, mut since) = (look(scene, claims).await?, began);
-    while left != Left::default() && began.elapsed() < PATIENCE {
-        if left.ours.is_empty() && since.elapsed() > UNMOVED {
-            break;
-        }
+    while left != Left::default() && !enough(&left, since.elapsed()) && began.elapsed() < PATIENCE {
         tokio::time::sleep(INTERVAL).await;
         let now = look(scene, claims).await?;
         if now != left {
@@ -64,10 +83,12 @@ async fn look(scene: &Scene, claims: &BTreeSet<String>) -> Result<Left> {
         if claim.uid.as_ref().is_some_and(|uid| claims.contains(uid)) {
             continue;
         }
-        match disk.filter(|_| is_to_be_deleted(volume)).and_then(holders) {
-            Some(holders) => left
-                .held
-                .push(format!("{} is held by {holders}, which a killed kubelet forgot", described(volume, claim))),
+        match disk.filter(|_| is_to_be_deleted(volume)).map(holders).filter(|holders| !holders.is_empty()) {
+            Some(holders) => {
+                let what = described(volume, claim);
+                left.held.push(format!("{what} is held by {}, which a killed kubelet forgot", holders.join(", ")));
+                left.forgotten.extend(holders);
+            }
             None => left.ours.push(described(volume, claim)),
         }
     }
@@ -90,11 +111,10 @@ pub(crate) async fn one_volume_each(scene: &Scene, claims: &BTreeSet<String>) ->
 }
 
 /// What of the machine keeps a volume: its mounts, and loop devices on top of its own.
-fn holders(disk: &Volume) -> Option<String> {
-    let own = |device: &&LoopDevice| device.backing_file.contains(&disk.id);
-    let upper = disk.loop_devices.iter().filter(|device| !own(device)).map(|device| device.path.as_str());
-    let holders: Vec<&str> = disk.mounts.iter().map(String::as_str).chain(upper).collect();
-    (!holders.is_empty()).then(|| holders.join(", "))
+fn holders(disk: &Volume) -> Vec<String> {
+    let upper = |device: &&LoopDevice| !device.backing_file.contains(&disk.id);
+    let devices = disk.loop_devices.iter().filter(upper).map(|device| device.path.clone());
+    disk.mounts.iter().cloned().chain(devices).collect()
 }
 
 fn is_to_be_deleted(volume: &PersistentVolume) -> bool {

@@ -61,7 +61,7 @@ async fn chaos(scene: &Scene, options: &Options, random: &Random) -> Result<()> 
     let (kills, ()) = outcome?;
     say(&format!("all claims are bound or gone after {:?}, killed {} times", began.elapsed(), kills.total()));
     let verdict = judge::judge(scene, &claims).await?;
-    for what in verdict.left.held.iter().chain(&verdict.left.unknown) {
+    for what in verdict.held.held.iter().chain(&verdict.left.unknown) {
         say(&format!("left by the bed: {what}"));
     }
     images::withdraw(scene)?;

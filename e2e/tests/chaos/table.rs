@@ -33,9 +33,11 @@ pub(crate) fn table(options: &Options, kills: &Kills, claims: &[Claim], verdict:
     rows.push(("attempts", attempts));
     let fetched = format!("{}, paid for by count {}", mebibytes(verdict.fetched), mebibytes(verdict.paid));
     rows.push(("bytes fetched", fetched));
-    rows.push(("left of ours", verdict.left.ours.len().to_string()));
-    rows.push(("released volumes that a killed kubelet holds", verdict.left.held.len().to_string()));
-    rows.push(("volumes that a killed provisioner forgot", verdict.left.unknown.len().to_string()));
+    let Verdict { held, left, .. } = verdict;
+    rows.push(("left of ours", left.ours.len().to_string()));
+    let after = format!("{}, and {} when it had to let go", held.held.len(), left.held.len());
+    rows.push(("released volumes that a killed kubelet held", after));
+    rows.push(("volumes that a killed provisioner forgot", left.unknown.len().to_string()));
     let mut text = "| figure | measured |\n|---|---|\n".to_owned();
     for (figure, measured) in rows {
         // Writing to a String cannot fail.
