@@ -131,6 +131,19 @@ pub struct Volume {
     /// Where it is mounted.
     #[serde(default)]
     pub mounts: Vec<String>,
+    /// Its loop device, and those that a kubelet keeps on top of that.
+    #[serde(default)]
+    pub loop_devices: Vec<LoopDevice>,
+}
+
+/// A loop device.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoopDevice {
+    /// `/dev/loopN`
+    pub path: String,
+    /// The file or device that it shows.
+    pub backing_file: String,
 }
 
 /// What storage holds on this machine.

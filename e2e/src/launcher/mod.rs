@@ -103,6 +103,29 @@ pub fn container_processes(instance: &Instance, id: &str) -> Result<Vec<Pid>> {
     Ok(Cgroup::of(instance)?.container(id))
 }
 
+/// Kills a component by its name (`status` lists them), as the kernel's OOM killer would.
+///
+/// # Errors
+/// When it does not run, or survives.
+pub fn kill(instance: &Instance, component: &str) -> Result<()> {
+    Supervisor::new(instance, &Cgroup::of(instance)?)?.kill(component)
+}
+
+/// Starts every component that has ended again as it was, as an init system would; gives their names.
+///
+/// # Errors
+/// When one cannot be started.
+pub fn revive(instance: &Instance) -> Result<Vec<String>> {
+    let supervisor = Supervisor::new(instance, &Cgroup::of(instance)?)?;
+    let mut revived = Vec::new();
+    for name in supervisor.names() {
+        if supervisor.revive(&name)? {
+            revived.push(name);
+        }
+    }
+    Ok(revived)
+}
+
 /// Copies the logs of a cluster to a place that outlives it, and says where that is.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::instance::Instance;
 use crate::launcher::cgroup::Cgroup;
 use crate::launcher::network;
-use crate::{cache, poll};
+use crate::poll;
 
 /// How long a component may take to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -41,6 +41,7 @@ exec nsenter --net="$net" unshare --mount --propagation unchanged bash -euc '
 "#;
 
 /// What to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Component {
     /// Its name: of the log, of the pid file, in messages.
     pub(crate) name: String,
@@ -97,12 +98,6 @@ impl Component {
         content.clone_into(&mut self.config);
         self
     }
-
-    /// Changes with anything that would make a running component differ from this one.
-    fn key(&self) -> String {
-        let text = format!("{}{:?}{:?}{:?}", self.program.display(), self.args, self.env, self.private);
-        cache::key(&[text.as_bytes(), self.config.as_bytes()])
-    }
 }
 
 /// What a pid file holds.
@@ -111,8 +106,14 @@ struct Record {
     pid: i32,
     /// In clock ticks since the machine's start.
     started: u64,
-    /// [`Component::key`].
-    key: String,
+    /// What runs, so that it can be started again as it was; absent in a file of an older launcher.
+    component: Option<Component>,
+}
+
+impl Record {
+    fn is_of(&self, component: &Component) -> bool {
+        self.component.as_ref() == Some(component)
+    }
 }
 
 /// Starts and ends the components of one cluster.
@@ -141,22 +142,21 @@ impl Supervisor {
     /// # Errors
     /// When it cannot be started.
     pub(crate) fn ensure(&self, component: &Component) -> Result<()> {
-        let key = component.key();
         match self.record(&component.name) {
-            Some(record) if alive(&record) && record.key == key => return Ok(()),
+            Some(record) if alive(&record) && record.is_of(component) => return Ok(()),
             Some(record) if alive(&record) => self.stop(&component.name)?,
             _ => {}
         }
-        self.start(component, key)
+        self.start(component)
     }
 
     /// Whether `component` runs as described.
     pub(crate) fn runs(&self, component: &Component) -> bool {
         let record = self.record(&component.name);
-        record.is_some_and(|record| alive(&record) && record.key == component.key())
+        record.is_some_and(|record| alive(&record) && record.is_of(component))
     }
 
-    fn start(&self, component: &Component, key: String) -> Result<()> {
+    fn start(&self, component: &Component) -> Result<()> {
         let name = &component.name;
         let path = self.log(name);
         let log = File::options().create(true).append(true).open(&path);
@@ -183,7 +183,7 @@ impl Supervisor {
             .with_context(|| format!("cannot start {name}"))?;
         let pid = i32::try_from(child.id()).context("a process id fits")?;
         let started = started(pid).with_context(|| format!("{name} ended at once; see {}", path.display()))?;
-        let record = Record { pid, started, key };
+        let record = Record { pid, started, component: Some(component.clone()) };
         let file = self.pid_file(name);
         fs::write(&file, serde_json::to_vec(&record)?).with_context(|| format!("cannot write {}", file.display()))
     }
@@ -218,6 +218,29 @@ impl Supervisor {
             let _ = fs::remove_file(self.pid_file(name));
         }
         Ok(())
+    }
+
+    /// Kills a component: no signal that it could catch. It counts as started, so that it can be revived.
+    ///
+    /// # Errors
+    /// When it does not run, or survives.
+    pub(crate) fn kill(&self, name: &str) -> Result<()> {
+        let record = self.record(name).filter(alive).with_context(|| format!("{name} does not run"))?;
+        signal(&record, Signal::KILL);
+        poll::until_true(&format!("{name} to be killed"), GRACE, || !alive(&record))
+    }
+
+    /// Starts a component that has ended again as it was; whether it had.
+    ///
+    /// # Errors
+    /// When it cannot be started, or was never.
+    pub(crate) fn revive(&self, name: &str) -> Result<bool> {
+        let record = self.record(name).with_context(|| format!("{name} was never started"))?;
+        if alive(&record) {
+            return Ok(false);
+        }
+        let component = record.component.with_context(|| format!("an older launcher started {name}"))?;
+        self.start(&component).map(|()| true)
     }
 
     /// Every component that was ever started and not stopped, by name.

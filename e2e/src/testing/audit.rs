@@ -95,3 +95,17 @@ pub fn of(username: &str) -> Result<Vec<Event>> {
     let events = lines.filter_map(|line| serde_json::from_str::<Event>(line).ok());
     Ok(events.filter(|event| event.stage == "ResponseComplete" && event.user.username == username).collect())
 }
+
+/// Puts the log aside and lets it begin anew: an API server that has just started has not read the roles yet and refuses
+/// what it allows a moment later, so that a log with such starts in it is no witness of what is refused.
+///
+/// # Errors
+/// When it cannot be copied.
+pub fn set_aside() -> Result<()> {
+    let path = bed::path("AUDIT_LOG")?;
+    let aside = path.with_extension("before.jsonl");
+    std::fs::copy(&path, &aside).with_context(|| format!("cannot copy {}", path.display()))?;
+    // The API server appends, and goes on at the new end.
+    let log = std::fs::File::options().write(true).open(&path)?;
+    log.set_len(0).with_context(|| format!("cannot empty {}", path.display()))
+}

@@ -15,7 +15,7 @@ use crate::servers::{Count, Fault};
 
 const SIZE: usize = 8 << 20;
 /// What a worker may read beside the disk: its first bytes, to see what it is.
-const PROBES: u64 = 1 << 20;
+pub const PROBES: u64 = 1 << 20;
 const DEADLINE: Duration = Duration::from_mins(2);
 
 /// A disk on the HTTP server, with an image that names it.

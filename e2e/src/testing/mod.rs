@@ -17,6 +17,7 @@
 //!   traces    what there is for a claim, on the cluster and on the machine; and that nothing of it is left
 //!   tape      every change of some objects, however short-lived
 //!   volumes   every volume that there ever was for a claim
+//!   random    moments and places that nobody chose, from a seed
 //!   policy    the operator's policy, changed for a while
 //!   operator  the controller as it runs: who leads, and killing it
 //!   audit     who wrote what, and who was refused, from the API server's audit log
@@ -45,6 +46,7 @@ pub mod likeness;
 pub mod objects;
 pub mod operator;
 pub mod policy;
+pub mod random;
 pub mod reader;
 pub mod registry;
 pub mod rude;

@@ -11,10 +11,9 @@ mod kills;
 mod ledger;
 mod narrow;
 mod placement;
-mod random;
 mod replicas;
 mod restart;
 mod wall;
 mod workers;
 
-use vmdisk_e2e::testing::{class, disk, operator, policy};
+use vmdisk_e2e::testing::{class, disk, operator, policy, random};

@@ -18,7 +18,7 @@ use suites::Lane;
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Run only the tests whose name contains this, and no lints
+    /// Run only the tests whose name contains this, and no lints; `chaos` alone is that test at its full length
     filter: Option<String>,
     /// Leave the cluster up afterwards, for a look or for the next run
     #[arg(long)]

@@ -20,6 +20,9 @@ const CARGO_DENY: &str = "0.20.2";
 const SERIAL: &str = "serial";
 /// The directory of tests that judge what all others left in the audit log.
 const LAST: &str = "audit";
+/// The directory of the test that kills the cluster's components. An API server that has just started refuses what it
+/// allows a moment later, so this comes after those that judge the audit log.
+const CHAOS: &str = "chaos";
 /// The directory of the tests that bring control planes of their own.
 const CRASH: &str = "crash";
 
@@ -116,7 +119,7 @@ pub(super) struct Lane {
 
 impl Lane {
     /// The lanes in their order: what can run beside others; what kills the controller, stops a component or edits the
-    /// policy; and what looks back.
+    /// policy; what looks back; and what kills the cluster itself.
     pub(super) fn all(instance: &Instance) -> Result<Vec<Self>> {
         let dir = instance.checkout().join("e2e/tests");
         let entries = fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
@@ -127,7 +130,7 @@ impl Lane {
             .collect();
         targets.sort();
         let mut take = |name: &str| -> Vec<String> { targets.extract_if(.., |target| target == name).collect() };
-        let (serial, last) = (take(SERIAL), take(LAST));
+        let (serial, last, chaos) = (take(SERIAL), take(LAST), take(CHAOS));
         // Those need no cluster.
         drop(take(CRASH));
         let lane = |title, targets, serial| Self { title, targets, serial };
@@ -135,6 +138,7 @@ impl Lane {
             lane("end-to-end tests", targets, false),
             lane("end-to-end tests, one by one", serial, true),
             lane("what the audit log says of them", last, true),
+            lane("chaos on the nodes", chaos, true),
         ];
         lanes.retain(|lane| !lane.targets.is_empty());
         Ok(lanes)
