@@ -2,9 +2,11 @@ package driver
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
-	"slices"
+	"math"
 	"strings"
 	"sync"
 
@@ -41,6 +43,9 @@ func (*Controller) ControllerGetCapabilities(context.Context, *csi.ControllerGet
 		csi.ControllerServiceCapability_RPC_GET_CAPACITY,
 		csi.ControllerServiceCapability_RPC_EXPAND_VOLUME,
 		csi.ControllerServiceCapability_RPC_MODIFY_VOLUME,
+		csi.ControllerServiceCapability_RPC_CREATE_DELETE_SNAPSHOT,
+		csi.ControllerServiceCapability_RPC_LIST_SNAPSHOTS,
+		csi.ControllerServiceCapability_RPC_CLONE_VOLUME,
 		csi.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
 	} {
 		response.Capabilities = append(response.Capabilities, &csi.ControllerServiceCapability{
@@ -79,6 +84,9 @@ func (c *Controller) DeleteVolume(ctx context.Context, request *csi.DeleteVolume
 	if len(used.mounts) > 0 {
 		return nil, status.Errorf(codes.FailedPrecondition, "volume %s is in use, it is mounted at %s", id, strings.Join(used.points(), ", "))
 	}
+	if err := c.settleSnapshots(ctx, id); err != nil {
+		return nil, err
+	}
 	// A node that was killed between attaching and mounting leaves a device that nobody will unstage.
 	if err := used.detach(ctx); err != nil {
 		return nil, status.Errorf(codes.FailedPrecondition, "volume %s is in use: %v", id, err)
@@ -87,6 +95,43 @@ func (c *Controller) DeleteVolume(ctx context.Context, request *csi.DeleteVolume
 		return nil, err
 	}
 	return &csi.DeleteVolumeResponse{}, c.Faults.Forget(id)
+}
+
+// settleSnapshots does what the snapshots of a volume that is being deleted ask for by their class: they refuse it, or
+// go with it. The caller holds the volume's lock.
+func (c *Controller) settleSnapshots(ctx context.Context, id string) error {
+	snapshots, err := c.Pool.SnapshotsOf(id)
+	if err != nil {
+		return err
+	}
+	var lost []string
+	for _, snapshot := range snapshots {
+		class, err := snapshot.Class()
+		if err != nil {
+			return err
+		}
+		switch class.SourceDeletion {
+		case params.Refused:
+			return status.Errorf(codes.FailedPrecondition, "volume %s has snapshot %s, whose class refuses the deletion", id, snapshot.ID)
+		case params.Lost:
+			lost = append(lost, snapshot.ID)
+		}
+	}
+	for _, snapshot := range lost {
+		if err := c.lose(ctx, snapshot); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Controller) lose(ctx context.Context, id string) error {
+	unlock, err := c.Pool.LockSnapshot(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return errors.Join(c.Pool.DeleteSnapshot(id), c.Faults.ForgetSnapshot(id))
 }
 
 func (c *Controller) deleteFaults(ctx context.Context, id string) error {
@@ -113,7 +158,23 @@ func failAsAsked(injector *faults.Injector, operation faults.Operation, id strin
 	if err != nil || !failed {
 		return err
 	}
-	return status.Errorf(class.FailCode, "the StorageClass asks %s to fail %d times for each volume; this was %d", operation, times, attempt)
+	return status.Errorf(class.FailCode, "the StorageClass asks %s to fail %s for each volume; this was %d", operation, howOften(times), attempt)
+}
+
+// failSnapshotAsAsked does the same for a VolumeSnapshotClass.
+func failSnapshotAsAsked(injector *faults.Injector, operation faults.Operation, id string, times int, class params.SnapshotClass) error {
+	failed, attempt, err := injector.Fail(operation, id, times)
+	if err != nil || !failed {
+		return err
+	}
+	return status.Errorf(class.FailCode, "the VolumeSnapshotClass asks %s to fail %s for each snapshot; this was %d", operation, howOften(times), attempt)
+}
+
+func howOften(times int) string {
+	if times == math.MaxInt {
+		return "always"
+	}
+	return fmt.Sprintf("%d times", times)
 }
 
 // ValidateVolumeCapabilities implements CSI. What is not supported is answered by a message, not by an error.
@@ -157,24 +218,17 @@ func validate(volume *pool.Volume, request *csi.ValidateVolumeCapabilitiesReques
 	return supported(accesses, class)
 }
 
-// tokenPrefix makes a page token recognisable; what follows is the last id of the page before, which need not exist
-// any more.
-const tokenPrefix = "after:"
-
-// ListVolumes implements CSI; a starting_token that is not ours is ABORTED, as the spec wants it.
+// ListVolumes implements CSI.
 func (c *Controller) ListVolumes(_ context.Context, request *csi.ListVolumesRequest) (*csi.ListVolumesResponse, error) {
-	after, ours := strings.CutPrefix(request.GetStartingToken(), tokenPrefix)
-	if request.GetStartingToken() != "" && !ours {
-		return nil, status.Errorf(codes.Aborted, "found starting_token %q, expected one from an earlier answer", request.GetStartingToken())
-	}
-	if request.GetMaxEntries() < 0 {
-		return nil, invalid("found max_entries %d, expected no negative number", request.GetMaxEntries())
+	after, err := pageStart(request)
+	if err != nil {
+		return nil, err
 	}
 	volumes, err := c.Pool.List()
 	if err != nil {
 		return nil, err
 	}
-	page, more := paginate(volumes, after, int(request.GetMaxEntries()))
+	page, more := paginate(volumes, func(volume *pool.Volume) string { return volume.ID }, after, int(request.GetMaxEntries()))
 	response := &csi.ListVolumesResponse{}
 	for _, volume := range page {
 		response.Entries = append(response.Entries, &csi.ListVolumesResponse_Entry{Volume: asCSI(volume)})
@@ -183,19 +237,6 @@ func (c *Controller) ListVolumes(_ context.Context, request *csi.ListVolumesRequ
 		response.NextToken = tokenPrefix + page[len(page)-1].ID
 	}
 	return response, nil
-}
-
-// paginate takes at most limit volumes (0: all) that come after that id.
-func paginate(volumes []*pool.Volume, after string, limit int) (page []*pool.Volume, more bool) {
-	start := slices.IndexFunc(volumes, func(volume *pool.Volume) bool { return volume.ID > after })
-	if start < 0 {
-		return nil, false
-	}
-	page = volumes[start:]
-	if limit > 0 && len(page) > limit {
-		return page[:limit], true
-	}
-	return page, false
 }
 
 // GetCapacity implements CSI: what is left of the class's budget on that node, or on all of them.
@@ -317,5 +358,8 @@ func (c *Controller) grow(volume *pool.Volume, size int64) error {
 
 // asCSI tells of a volume in CSI's words.
 func asCSI(volume *pool.Volume) *csi.Volume {
-	return &csi.Volume{VolumeId: volume.ID, CapacityBytes: volume.SizeBytes, AccessibleTopology: topology.Of(volume.Nodes...)}
+	return &csi.Volume{
+		VolumeId: volume.ID, CapacityBytes: volume.SizeBytes, AccessibleTopology: topology.Of(volume.Nodes...),
+		ContentSource: sourceAsCSI(volume.Source),
+	}
 }
