@@ -13,15 +13,16 @@ use crate::poll;
 const MANIFESTS: [&str; 2] = ["hack/cluster/manifests", "hack/cluster/csi/manifests"];
 
 impl Launcher {
-    /// Applies the manifests of the checkout.
+    /// Applies the definitions of snapshots and the manifests of the checkout.
     pub(super) fn addons(&self) -> Result<()> {
-        for dir in MANIFESTS {
-            let manifests = read_all(&self.instance.checkout().join(dir))?;
+        let checkout = MANIFESTS.map(|dir| self.instance.checkout().join(dir));
+        for dir in [self.snapshot_definitions()?].iter().chain(&checkout) {
+            let manifests = read_all(dir)?;
             if manifests.is_empty() {
                 continue;
             }
-            // The first ones meet an API server that is still making its own objects.
-            poll::until(&format!("the manifests of {dir} to be applied"), Duration::from_mins(2), || {
+            // The first ones meet an API server that is still making its own objects; or the types of those before them.
+            poll::until(&format!("the manifests of {} to be applied", dir.display()), Duration::from_mins(2), || {
                 self.apply(&manifests).map(Some)
             })?;
         }

@@ -25,6 +25,8 @@ const USERS: &[(&str, &str, &str)] = &[
     // Names of their own, so that the audit log tells the sidecars' writes from everybody else's.
     ("csi-provisioner", "csi-provisioner", "system:masters"),
     ("csi-resizer", "csi-resizer", "system:masters"),
+    ("csi-snapshotter", "csi-snapshotter", "system:masters"),
+    ("snapshot-controller", "snapshot-controller", "system:masters"),
 ];
 
 /// Where the certificates lie.
