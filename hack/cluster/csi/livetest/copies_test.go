@@ -1,8 +1,12 @@
 package livetest
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -208,4 +212,60 @@ func TestSnapshotOfAVolumeThatRunsOutOfSpace(t *testing.T) {
 	source.discard("a")
 	b.must(b.deleteSnapshot(snapshot))
 	b.expectNothingLeft()
+}
+
+// What a pod has synced before the snapshot is in it, and the file system is sound, while the pod goes on writing.
+func TestSnapshotWhileAPodWrites(t *testing.T) {
+	for fsType, check := range map[string][]string{"ext4": {"e2fsck", "-f", "-n"}, "xfs": {"xfs_repair", "-n"}} {
+		t.Run(fsType, func(t *testing.T) {
+			b := newBed(t)
+			source := b.create("pvc-1", gi, mounted(fsType, rwo), nil)
+			target := source.use("node-1", "a")
+			var synced atomic.Int64
+			stop, stopped := make(chan struct{}), make(chan error, 1)
+			go func() { stopped <- keepWriting(target, &synced, stop) }()
+			eventually(t, "the pod writes", func() bool { return synced.Load() > 10 })
+			sure := synced.Load()
+			snapshot := source.cut("snapshot-1", nil)
+			eventually(t, "the pod goes on", func() bool { return synced.Load() > sure+10 })
+			close(stop)
+			b.must(<-stopped)
+
+			restored := b.copied(copyRequest("pvc-2", ofSnapshot(snapshot), gi, mounted(fsType, rwo), nil))
+			path := restored.use("node-1", "b")
+			for number := range sure {
+				b.expectContent("a synced file", filepath.Join(path, fmt.Sprint(number)), written(uint64(number))[:mi])
+			}
+			restored.unpublish("node-1", "b")
+			restored.unstage("node-1")
+			if output, err := exec.Command(check[0], append(check[1:], restored.reported().Disk)...).CombinedOutput(); err != nil {
+				t.Errorf("%v: %v: %s", check, err, output)
+			}
+			restored.discard()
+			source.discard("a")
+			b.must(b.deleteSnapshot(snapshot))
+			b.expectNothingLeft()
+		})
+	}
+}
+
+// keepWriting makes files, synced one after the other, and counts them.
+func keepWriting(dir string, synced *atomic.Int64, stop <-chan struct{}) error {
+	for {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		number := synced.Load()
+		file, err := os.Create(filepath.Join(dir, fmt.Sprint(number)))
+		if err != nil {
+			return err
+		}
+		_, err = file.Write(written(uint64(number))[:mi])
+		if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+			return err
+		}
+		synced.Add(1)
+	}
 }
