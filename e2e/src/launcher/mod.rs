@@ -138,7 +138,6 @@ impl Launcher {
         step("starting storage", || self.storage())?;
         step("waiting for the nodes", || {
             self.addons()?;
-            self.snapshots()?;
             self.nodes_ready()?;
             self.storage_ready()?;
             self.accounts()

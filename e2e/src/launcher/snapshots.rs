@@ -26,15 +26,17 @@ const DEFINITIONS: [&str; 3] = [
 ];
 
 impl Launcher {
-    /// The directory with the definitions of the types, which are not ours to copy into the checkout: they come from the
-    /// module that the sidecar is compiled against.
-    pub(super) fn snapshot_definitions(&self) -> Result<PathBuf> {
+    /// Applies the definitions of the types. They are not ours to copy into the checkout: they come from the module that
+    /// the sidecar is compiled against. csi-provisioner, too, looks for them once, when it starts.
+    pub(super) fn snapshot_types(&self) -> Result<()> {
         let tools = self.instance.checkout().join("hack/cluster/tools");
         let pins = fs::read(tools.join("go.mod")).context("cannot read go.mod of the tools")?;
-        cache::once("snapshot-definitions", &cache::key(&[&pins]), |dir| collect(&tools, dir))
+        let key = cache::key(&[&pins]);
+        self.apply_all(&cache::once("snapshot-definitions", &key, |dir| collect(&tools, dir))?)?;
+        self.types_established()
     }
 
-    /// Starts the controller and the sidecar. They want to find the types when they start.
+    /// Starts the controller and the sidecar.
     pub(super) fn snapshots(&self) -> Result<()> {
         let controller = Component::new("snapshot-controller", self.tool("snapshot-controller"));
         self.supervisor.ensure(&controller.args([

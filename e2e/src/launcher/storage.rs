@@ -42,7 +42,9 @@ impl Launcher {
         for node in NODES {
             self.node_plugin(&driver, &version, node)?;
         }
-        self.sidecars()
+        self.snapshot_types()?;
+        self.sidecars()?;
+        self.snapshots()
     }
 
     /// Waits until both kubelets have registered the driver: nodes without it do not get volumes.
@@ -150,6 +152,8 @@ impl Launcher {
                     "--capacity-poll-interval=2s",
                     "--kube-api-capacity-qps=50",
                     "--kube-api-capacity-burst=100",
+                    // A restore that failed leaves a finalizer on its snapshot, and with it a namespace that does not go.
+                    "--snapshot-orphan-sweep-interval=2s",
                 ]),
         )?;
         self.supervisor.ensure(&self.sidecar("csi-resizer").args(["--handle-volume-inuse-error=false"]))
