@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
@@ -43,6 +43,13 @@ impl Pki {
         let pki = Self { dir };
         if !pki.complete().exists() {
             pki.make(instance)?;
+        }
+        for (user, ..) in USERS {
+            // The key that could sign another certificate was never written.
+            ensure!(
+                pki.kubeconfig(user).exists(),
+                "the cluster was brought up by a checkout that knew no user {user}: take it down first"
+            );
         }
         Ok(pki)
     }
