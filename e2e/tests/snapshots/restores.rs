@@ -90,21 +90,23 @@ async fn grows(scene: &Scene, mode: Mode, class: &str) -> Result<()> {
     let later = source::write(scene, mode).await?;
 
     scene.create(&objects::restored_claim("restored", "snapshot", "640Mi", mode, class)).await?;
-    let restored = source::read(scene, "restored", mode).await?;
+    let (restored, room) = find(scene, "restored", mode).await?;
     ensure!(restored == written && restored.len() > 64, "written {written:?}, restored {restored:?}");
+    ensure!(room > 512 * MIB && room <= 640 * MIB, "the claim asks for 640Mi and has {room} bytes");
     let now = source::read(scene, SOURCE, mode).await?;
     ensure!(now == later && now != written, "written later {later:?}, the source has {now:?}");
-    let room = room(scene, "restored", mode).await?;
-    ensure!(room > 512 * MIB && room <= 640 * MIB, "the claim asks for 640Mi and has {room} bytes");
     Ok(())
 }
 
-/// How much a claim's file system, or device, can take.
-async fn room(scene: &Scene, claim: &str, mode: Mode) -> Result<u64> {
-    let script = match mode {
+/// The digest of what a claim holds, and how much its file system, or device, can take.
+async fn find(scene: &Scene, claim: &str, mode: Mode) -> Result<(String, u64)> {
+    let disk = shell::disk(claim, mode);
+    let room = match mode {
         Mode::Filesystem => format!("echo $(($(stat -f -c '%b * %S' {})))", shell::directory(claim)),
-        Mode::Block => format!("cat {} | wc -c", shell::disk(claim, mode)),
+        Mode::Block => format!("cat {disk} | wc -c"),
     };
+    let script = format!("{room}; {}", source::digest(&disk));
     let printed = shell::run(scene, &[(claim, mode)], &script, DEADLINE).await?;
-    printed.trim().parse().with_context(|| format!("the script printed {printed:?}"))
+    let (room, digest) = printed.split_once('\n').with_context(|| format!("the script printed {printed:?}"))?;
+    Ok((digest.to_owned(), room.parse().with_context(|| format!("the script printed {printed:?}"))?))
 }

@@ -30,6 +30,10 @@ pub(crate) async fn write(scene: &Scene, mode: Mode) -> Result<String> {
 
 /// The digest of what a claim holds.
 pub(crate) async fn read(scene: &Scene, claim: &str, mode: Mode) -> Result<String> {
-    let script = format!("head -c 8M {} | sha256sum", shell::disk(claim, mode));
-    shell::run(scene, &[(claim, mode)], &script, DEADLINE).await
+    shell::run(scene, &[(claim, mode)], &digest(&shell::disk(claim, mode)), DEADLINE).await
+}
+
+/// A script that prints the digest of as much as [`write`] writes.
+pub(crate) fn digest(disk: &str) -> String {
+    format!("head -c 8M {disk} | sha256sum")
 }
