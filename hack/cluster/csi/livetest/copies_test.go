@@ -163,6 +163,34 @@ func TestCopyOnAnotherNode(t *testing.T) {
 	b.expectNothingLeft()
 }
 
+// A copy of another volumeMode has the bytes of its source, and is not formatted over them.
+func TestCopyOfAnotherMode(t *testing.T) {
+	b := newBed(t)
+	content := written(1)
+	source := b.create("pvc-1", 64*mi, mounted("ext4", rwo), nil)
+	b.write(filepath.Join(source.use("node-1", "a"), "disk.img"), content)
+	raw := b.copied(copyRequest("pvc-2", ofVolume(source.id), 64*mi, block(rwo), nil))
+	again := b.copied(copyRequest("pvc-3", ofVolume(raw.id), 128*mi, mounted("ext4", rwo), nil))
+	path := again.use("node-1", "c")
+	b.expectContent("a file system, a device, a file system", filepath.Join(path, "disk.img"), content)
+	if got := available(t, again, path); got < 100*mi {
+		t.Errorf("%d bytes can be had of %d", got, 128*mi)
+	}
+
+	other := b.copied(copyRequest("pvc-4", ofVolume(source.id), gi, mounted("xfs", rwo), nil))
+	if err := other.stage("node-1"); err == nil {
+		t.Error("an ext4 was staged as xfs")
+	}
+	if got := other.reported(); len(got.LoopDevices)+len(got.Mounts) != 0 {
+		t.Errorf("a staging that failed left %+v", got)
+	}
+	other.discard()
+	again.discard("c")
+	raw.discard()
+	source.discard("a")
+	b.expectNothingLeft()
+}
+
 func TestCopiesThatCanNotBe(t *testing.T) {
 	b := newBed(t)
 	source := b.create("pvc-1", 2*gi, mounted("", rwo), nil)
