@@ -90,7 +90,7 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Sets a hold; a StorageClass refers to it by this name (`hold`, `holdStage`, `holdDelete`).
+    /// Sets a hold; a class of volumes or snapshots refers to it by this name (`hold`, `holdStage`, `holdReady`, …).
     ///
     /// # Errors
     /// When there is one of this name.
@@ -103,7 +103,7 @@ impl Hold {
         Ok(Self { file, held: state.join("holding").join(name) })
     }
 
-    /// How many volumes wait for it now.
+    /// How many volumes and snapshots wait for it now; what `holdReady` keeps from being ready is not among them.
     #[must_use]
     pub fn waiting(&self) -> usize {
         fs::read_dir(&self.held).map_or(0, Iterator::count)
@@ -134,6 +134,9 @@ pub struct Volume {
     /// Its loop device, and those that a kubelet keeps on top of that.
     #[serde(default)]
     pub loop_devices: Vec<LoopDevice>,
+    /// What it is a copy of.
+    #[serde(default)]
+    pub source: Source,
 }
 
 /// A loop device.
@@ -146,12 +149,40 @@ pub struct LoopDevice {
     pub backing_file: String,
 }
 
+/// What a volume is a copy of: a snapshot, a volume, or neither.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Source {
+    /// The snapshot's handle.
+    pub snapshot: String,
+    /// The volume's handle.
+    pub volume: String,
+}
+
+/// One snapshot that the CSI driver has, whether Kubernetes knows it or not.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// The snapshot's handle.
+    pub id: String,
+    /// The namespace of the `VolumeSnapshot` that it was made for.
+    #[serde(default)]
+    pub namespace: String,
+    /// The `VolumeSnapshot` that it was made for.
+    #[serde(default)]
+    pub volume_snapshot: String,
+    /// The handle of the volume that it is of, which may be gone.
+    pub volume: String,
+}
+
 /// What storage holds on this machine.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
     /// Every volume.
     pub volumes: Vec<Volume>,
+    /// Every snapshot.
+    pub snapshots: Vec<Snapshot>,
     /// Loop devices of volumes that are gone.
     pub stray_loop_devices: Vec<serde_json::Value>,
     /// Mounts of volumes that are gone.
@@ -177,6 +208,12 @@ impl Storage {
     #[must_use]
     pub fn of_namespace(&self, namespace: &str) -> Vec<&Volume> {
         self.volumes.iter().filter(|volume| volume.namespace == namespace).collect()
+    }
+
+    /// The snapshots that were made for a namespace.
+    #[must_use]
+    pub fn snapshots_of_namespace(&self, namespace: &str) -> Vec<&Snapshot> {
+        self.snapshots.iter().filter(|snapshot| snapshot.namespace == namespace).collect()
     }
 
     /// Fails when the kernel holds anything of a volume that is gone.

@@ -16,15 +16,26 @@ impl Launcher {
     /// Applies the manifests of the checkout.
     pub(super) fn addons(&self) -> Result<()> {
         for dir in MANIFESTS {
-            let manifests = read_all(&self.instance.checkout().join(dir))?;
-            if manifests.is_empty() {
-                continue;
-            }
-            // The first ones meet an API server that is still making its own objects.
-            poll::until(&format!("the manifests of {dir} to be applied"), Duration::from_mins(2), || {
-                self.apply(&manifests).map(Some)
-            })?;
+            self.apply_all(&self.instance.checkout().join(dir))?;
         }
+        self.types_established()
+    }
+
+    /// Applies all manifests of a directory.
+    pub(super) fn apply_all(&self, dir: &Path) -> Result<()> {
+        let manifests = read_all(dir)?;
+        if manifests.is_empty() {
+            return Ok(());
+        }
+        // The first ones meet an API server that is still making its own objects.
+        poll::until(&format!("the manifests of {} to be applied", dir.display()), Duration::from_mins(2), || {
+            self.apply(&manifests).map(Some)
+        })?;
+        Ok(())
+    }
+
+    /// Waits until every type that was defined is served.
+    pub(super) fn types_established(&self) -> Result<()> {
         let established = ["wait", "--for=condition=Established", "--timeout=2m", "customresourcedefinitions", "--all"];
         self.kubectl().args(established).run()
     }

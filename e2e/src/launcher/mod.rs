@@ -15,6 +15,7 @@ pub mod packages;
 pub(crate) mod pki;
 mod process;
 mod services;
+mod snapshots;
 mod status;
 mod storage;
 mod teardown;
@@ -191,6 +192,8 @@ impl Launcher {
         env.set("STORAGE_CLASS_IMMEDIATE", storage::CLASS_IMMEDIATE);
         env.set("STORAGE_CLASS_WFFC", storage::CLASS_WFFC);
         env.set("STORAGE_CLASS_SHARED", storage::CLASS_SHARED);
+        env.set("CLONE_CLASS", storage::CLASS_CLONE);
+        env.set("SNAPSHOT_CLASS", snapshots::SNAPSHOT_CLASS);
         env.set("CSI_DRIVER", storage::DRIVER);
         env.set("CSI_STATE", self.csi_state().display());
         env.set("CSI_BINARY", self.state.join("vmdisk-csi").display());

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
@@ -25,6 +25,8 @@ const USERS: &[(&str, &str, &str)] = &[
     // Names of their own, so that the audit log tells the sidecars' writes from everybody else's.
     ("csi-provisioner", "csi-provisioner", "system:masters"),
     ("csi-resizer", "csi-resizer", "system:masters"),
+    ("csi-snapshotter", "csi-snapshotter", "system:masters"),
+    ("snapshot-controller", "snapshot-controller", "system:masters"),
 ];
 
 /// Where the certificates lie.
@@ -41,6 +43,13 @@ impl Pki {
         let pki = Self { dir };
         if !pki.complete().exists() {
             pki.make(instance)?;
+        }
+        for (user, ..) in USERS {
+            // The key that could sign another certificate was never written.
+            ensure!(
+                pki.kubeconfig(user).exists(),
+                "the cluster was brought up by a checkout that knew no user {user}: take it down first"
+            );
         }
         Ok(pki)
     }

@@ -23,6 +23,9 @@ pub(super) const CLASS_WFFC: &str = "loop-wffc";
 /// The class whose volumes every node reaches.
 pub(super) const CLASS_SHARED: &str = "loop-shared";
 
+/// The class whose claims are copied by the driver's clone.
+pub(super) const CLASS_CLONE: &str = "loop-clone";
+
 /// The pool's size on paper: its file is sparse, and takes what volumes take.
 const POOL_SIZE: &str = "200G";
 
@@ -39,7 +42,9 @@ impl Launcher {
         for node in NODES {
             self.node_plugin(&driver, &version, node)?;
         }
-        self.sidecars()
+        self.snapshot_types()?;
+        self.sidecars()?;
+        self.snapshots()
     }
 
     /// Waits until both kubelets have registered the driver: nodes without it do not get volumes.
@@ -116,22 +121,25 @@ impl Launcher {
         self.supervisor.ensure(&component)
     }
 
+    /// A sidecar of the controller's part of the driver, with what all of them are told.
+    pub(super) fn sidecar(&self, name: &str) -> Component {
+        Component::new(name, self.tool(name)).args([
+            format!("--csi-address={}", self.controller_socket().display()),
+            format!("--kubeconfig={}", self.pki.kubeconfig(name).display()),
+            // At the defaults they, not the populator, would be what a burst of claims measures.
+            "--kube-api-qps=200".to_owned(),
+            "--kube-api-burst=400".to_owned(),
+            // A held call ends with its hold, not with the sidecar's patience.
+            "--timeout=10m".to_owned(),
+            "--retry-interval-start=200ms".to_owned(),
+            "--retry-interval-max=2s".to_owned(),
+        ])
+    }
+
     fn sidecars(&self) -> Result<()> {
-        let sidecar = |name: &str| {
-            Component::new(name, self.tool(name)).args([
-                format!("--csi-address={}", self.controller_socket().display()),
-                format!("--kubeconfig={}", self.pki.kubeconfig(name).display()),
-                // At the defaults they, not the populator, would be what a burst of claims measures.
-                "--kube-api-qps=200".to_owned(),
-                "--kube-api-burst=400".to_owned(),
-                // A held call ends with its hold, not with the sidecar's patience.
-                "--timeout=10m".to_owned(),
-                "--retry-interval-start=200ms".to_owned(),
-                "--retry-interval-max=2s".to_owned(),
-            ])
-        };
         self.supervisor.ensure(
-            &sidecar("csi-provisioner")
+            &self
+                .sidecar("csi-provisioner")
                 // Where the capacity objects live, and nobody who owns them.
                 .env("NAMESPACE", "kube-system")
                 .args([
@@ -144,8 +152,10 @@ impl Launcher {
                     "--capacity-poll-interval=2s",
                     "--kube-api-capacity-qps=50",
                     "--kube-api-capacity-burst=100",
+                    // A restore that failed leaves a finalizer on its snapshot, and with it a namespace that does not go.
+                    "--snapshot-orphan-sweep-interval=2s",
                 ]),
         )?;
-        self.supervisor.ensure(&sidecar("csi-resizer").args(["--handle-volume-inuse-error=false"]))
+        self.supervisor.ensure(&self.sidecar("csi-resizer").args(["--handle-volume-inuse-error=false"]))
     }
 }

@@ -22,10 +22,16 @@ impl Class {
     pub async fn create(scene: &Scene, like: &str, parameters: &[(&str, &str)]) -> Result<Self> {
         let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         let api = Api::<StorageClass>::all(scene.bed.client.clone());
+        let model = api.get(&bed::variable(like)?).await?;
         let class = StorageClass {
-            metadata: ObjectMeta { generate_name: Some(format!("{}-", scene.namespace)), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{}-", scene.namespace)),
+                // They say how its claims may be copied.
+                annotations: model.metadata.annotations.clone(),
+                ..ObjectMeta::default()
+            },
             parameters: Some(parameters.iter().map(own).collect()),
-            ..api.get(&bed::variable(like)?).await?
+            ..model
         };
         let name = api.create(&PostParams::default(), &class).await?.name_any();
         Ok(Self { api, name })

@@ -8,6 +8,7 @@ use kube::{Api, ResourceExt as _};
 use populator_crd::{VMDiskImage, VMDiskSync};
 
 use super::Scene;
+use super::snapshots::VolumeSnapshot;
 use crate::say::say;
 
 /// How much of the controller's log is shown.
@@ -25,6 +26,11 @@ pub async fn tell(scene: &Scene) {
     if let Ok(claims) = scene.api::<PersistentVolumeClaim>().list(&all).await {
         for claim in claims {
             let _ = writeln!(text, "claim {}: {} {}", claim.name_any(), json(&claim.metadata), json(&claim.status));
+        }
+    }
+    if let Ok(snapshots) = scene.api::<VolumeSnapshot>().list(&all).await {
+        for snapshot in snapshots {
+            let _ = writeln!(text, "snapshot {}: {}", snapshot.name_any(), json(&snapshot.status));
         }
     }
     if let Ok(syncs) = scene.api::<VMDiskSync>().list(&all).await {

@@ -40,3 +40,23 @@ pub async fn warned(
     }
     Ok(message)
 }
+
+/// Waits until a claim was told something for this reason that holds all of these words, whatever else it is told.
+///
+/// # Errors
+/// When it is not within the deadline; the error shows what it was told instead.
+pub async fn told(
+    scene: &Scene,
+    claim: &PersistentVolumeClaim,
+    reason: &str,
+    words: &[&str],
+    deadline: Duration,
+) -> Result<String> {
+    until::probed(&format!("claim {} is told of {reason} with {words:?}", claim.name_any()), deadline, async || {
+        let events = of(scene, claim, reason).await?;
+        let messages: Vec<String> = events.into_iter().filter_map(|event| event.message).collect();
+        let found = messages.iter().find(|message| words.iter().all(|word| message.contains(word)));
+        Ok(Some(found.with_context(|| format!("it was told {messages:?}"))?.clone()))
+    })
+    .await
+}

@@ -5,6 +5,8 @@
 //! scenario("name", async |scene| …)   a namespace of its own; diagnostics when it fails; nothing stays behind
 //!   objects   VMDiskImage, claim, grant, pod: as a user writes them
 //!   class     a class of storage of the test's own
+//!   snapshots snapshots of claims, and a class of them of the test's own
+//!   shell     runs a script in a pod with some claims
 //!   disk      one that the test serves, and the judge of the claim that it ends in
 //!   consumer  uses a claim from a pod, on a node that the test chooses or the scheduler
 //!   events    what a claim was told
@@ -52,6 +54,8 @@ pub mod registry;
 pub mod rude;
 pub mod s3;
 pub mod scene;
+pub mod shell;
+pub mod snapshots;
 pub mod syncs;
 pub mod tape;
 pub mod tenant;

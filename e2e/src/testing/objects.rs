@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, PersistentVolumeClaim, PersistentVolumeClaimSpec, Secret, TypedObjectReference,
-    VolumeResourceRequirements,
+    ConfigMap, PersistentVolumeClaim, PersistentVolumeClaimSpec, Secret, TypedLocalObjectReference,
+    TypedObjectReference, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -96,26 +96,64 @@ pub fn waiting_claim(name: &str, image: &str, size: &str, mode: Mode) -> Result<
 /// # Errors
 /// Never; it has the shape of its siblings.
 pub fn claim_of(name: &str, image: &str, size: &str, mode: Mode, class: &str) -> Result<PersistentVolumeClaim> {
-    Ok(PersistentVolumeClaim {
-        metadata: named(name),
-        spec: Some(PersistentVolumeClaimSpec {
-            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
-            resources: Some(VolumeResourceRequirements {
-                requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(size.to_owned()))])),
-                ..VolumeResourceRequirements::default()
-            }),
-            storage_class_name: Some(class.to_owned()),
-            volume_mode: Some(mode.as_str().to_owned()),
-            data_source_ref: Some(TypedObjectReference {
-                api_group: Some(GROUP.to_owned()),
-                kind: "VMDiskImage".to_owned(),
-                name: image.to_owned(),
-                namespace: None,
-            }),
-            ..PersistentVolumeClaimSpec::default()
+    let source = TypedObjectReference {
+        api_group: Some(GROUP.to_owned()),
+        kind: "VMDiskImage".to_owned(),
+        name: image.to_owned(),
+        namespace: None,
+    };
+    let spec = PersistentVolumeClaimSpec { data_source_ref: Some(source), ..claim_spec(size, mode, class) };
+    Ok(PersistentVolumeClaim { metadata: named(name), spec: Some(spec), ..PersistentVolumeClaim::default() })
+}
+
+/// A claim of nothing: an empty volume.
+#[must_use]
+pub fn empty_claim(name: &str, size: &str, mode: Mode, class: &str) -> PersistentVolumeClaim {
+    let spec = claim_spec(size, mode, class);
+    PersistentVolumeClaim { metadata: named(name), spec: Some(spec), ..PersistentVolumeClaim::default() }
+}
+
+/// A claim that the CSI driver makes from a snapshot.
+#[must_use]
+pub fn restored_claim(name: &str, snapshot: &str, size: &str, mode: Mode, class: &str) -> PersistentVolumeClaim {
+    let source = TypedLocalObjectReference {
+        api_group: Some("snapshot.storage.k8s.io".to_owned()),
+        kind: "VolumeSnapshot".to_owned(),
+        name: snapshot.to_owned(),
+    };
+    copied_claim(name, source, size, mode, class)
+}
+
+/// A claim that the CSI driver makes from another claim.
+#[must_use]
+pub fn cloned_claim(name: &str, claim: &str, size: &str, mode: Mode, class: &str) -> PersistentVolumeClaim {
+    let source =
+        TypedLocalObjectReference { api_group: None, kind: "PersistentVolumeClaim".to_owned(), name: claim.to_owned() };
+    copied_claim(name, source, size, mode, class)
+}
+
+fn copied_claim(
+    name: &str,
+    source: TypedLocalObjectReference,
+    size: &str,
+    mode: Mode,
+    class: &str,
+) -> PersistentVolumeClaim {
+    let spec = PersistentVolumeClaimSpec { data_source: Some(source), ..claim_spec(size, mode, class) };
+    PersistentVolumeClaim { metadata: named(name), spec: Some(spec), ..PersistentVolumeClaim::default() }
+}
+
+fn claim_spec(size: &str, mode: Mode, class: &str) -> PersistentVolumeClaimSpec {
+    PersistentVolumeClaimSpec {
+        access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+        resources: Some(VolumeResourceRequirements {
+            requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(size.to_owned()))])),
+            ..VolumeResourceRequirements::default()
         }),
-        ..PersistentVolumeClaim::default()
-    })
+        storage_class_name: Some(class.to_owned()),
+        volume_mode: Some(mode.as_str().to_owned()),
+        ..PersistentVolumeClaimSpec::default()
+    }
 }
 
 /// Whether a claim is bound.

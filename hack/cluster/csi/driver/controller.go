@@ -4,8 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"maps"
-	"slices"
-	"strings"
 	"sync"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -41,6 +39,9 @@ func (*Controller) ControllerGetCapabilities(context.Context, *csi.ControllerGet
 		csi.ControllerServiceCapability_RPC_GET_CAPACITY,
 		csi.ControllerServiceCapability_RPC_EXPAND_VOLUME,
 		csi.ControllerServiceCapability_RPC_MODIFY_VOLUME,
+		csi.ControllerServiceCapability_RPC_CREATE_DELETE_SNAPSHOT,
+		csi.ControllerServiceCapability_RPC_LIST_SNAPSHOTS,
+		csi.ControllerServiceCapability_RPC_CLONE_VOLUME,
 		csi.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
 	} {
 		response.Capabilities = append(response.Capabilities, &csi.ControllerServiceCapability{
@@ -48,72 +49,6 @@ func (*Controller) ControllerGetCapabilities(context.Context, *csi.ControllerGet
 		})
 	}
 	return response, nil
-}
-
-// DeleteVolume implements CSI (spec "DeleteVolume"): idempotent, OK for a volume that does not exist, and
-// FAILED_PRECONDITION while it is in use, that is, mounted or open anywhere on this machine. A kubelet unstages a volume
-// only some time after its last pod is gone from the API, so a deletion waits a little before it says so.
-func (c *Controller) DeleteVolume(ctx context.Context, request *csi.DeleteVolumeRequest) (*csi.DeleteVolumeResponse, error) {
-	id := request.GetVolumeId()
-	if err := required("volume_id", id); err != nil {
-		return nil, err
-	}
-	if !pool.ValidID(id) { // no volume of this driver ever had it
-		return &csi.DeleteVolumeResponse{}, nil
-	}
-	if err := awaitUnused(ctx, c.Pool, id); err != nil {
-		return nil, err
-	}
-	unlock, err := c.Pool.Lock(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	if err := c.deleteFaults(ctx, id); err != nil {
-		return nil, err
-	}
-	used, err := usedBy(c.Pool, id)
-	if err != nil {
-		return nil, err
-	}
-	if len(used.mounts) > 0 {
-		return nil, status.Errorf(codes.FailedPrecondition, "volume %s is in use, it is mounted at %s", id, strings.Join(used.points(), ", "))
-	}
-	// A node that was killed between attaching and mounting leaves a device that nobody will unstage.
-	if err := used.detach(ctx); err != nil {
-		return nil, status.Errorf(codes.FailedPrecondition, "volume %s is in use: %v", id, err)
-	}
-	if err := c.Pool.Delete(id); err != nil {
-		return nil, err
-	}
-	return &csi.DeleteVolumeResponse{}, c.Faults.Forget(id)
-}
-
-func (c *Controller) deleteFaults(ctx context.Context, id string) error {
-	volume, err := c.Pool.Get(id)
-	if status.Code(asStatus(err)) == codes.NotFound {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	class, err := volume.Class()
-	if err != nil {
-		return err
-	}
-	if err := c.Faults.Hold(ctx, class.HoldDelete, faults.DeleteVolume, id, class.Claim); err != nil {
-		return err
-	}
-	return failAsAsked(c.Faults, faults.DeleteVolume, id, class.FailDelete, class)
-}
-
-// failAsAsked turns a counted fault into an error.
-func failAsAsked(injector *faults.Injector, operation faults.Operation, id string, times int, class params.Class) error {
-	failed, attempt, err := injector.Fail(operation, id, times)
-	if err != nil || !failed {
-		return err
-	}
-	return status.Errorf(class.FailCode, "the StorageClass asks %s to fail %d times for each volume; this was %d", operation, times, attempt)
 }
 
 // ValidateVolumeCapabilities implements CSI. What is not supported is answered by a message, not by an error.
@@ -157,24 +92,17 @@ func validate(volume *pool.Volume, request *csi.ValidateVolumeCapabilitiesReques
 	return supported(accesses, class)
 }
 
-// tokenPrefix makes a page token recognisable; what follows is the last id of the page before, which need not exist
-// any more.
-const tokenPrefix = "after:"
-
-// ListVolumes implements CSI; a starting_token that is not ours is ABORTED, as the spec wants it.
+// ListVolumes implements CSI.
 func (c *Controller) ListVolumes(_ context.Context, request *csi.ListVolumesRequest) (*csi.ListVolumesResponse, error) {
-	after, ours := strings.CutPrefix(request.GetStartingToken(), tokenPrefix)
-	if request.GetStartingToken() != "" && !ours {
-		return nil, status.Errorf(codes.Aborted, "found starting_token %q, expected one from an earlier answer", request.GetStartingToken())
-	}
-	if request.GetMaxEntries() < 0 {
-		return nil, invalid("found max_entries %d, expected no negative number", request.GetMaxEntries())
+	after, err := pageStart(request)
+	if err != nil {
+		return nil, err
 	}
 	volumes, err := c.Pool.List()
 	if err != nil {
 		return nil, err
 	}
-	page, more := paginate(volumes, after, int(request.GetMaxEntries()))
+	page, more := paginate(volumes, func(volume *pool.Volume) string { return volume.ID }, after, int(request.GetMaxEntries()))
 	response := &csi.ListVolumesResponse{}
 	for _, volume := range page {
 		response.Entries = append(response.Entries, &csi.ListVolumesResponse_Entry{Volume: asCSI(volume)})
@@ -183,19 +111,6 @@ func (c *Controller) ListVolumes(_ context.Context, request *csi.ListVolumesRequ
 		response.NextToken = tokenPrefix + page[len(page)-1].ID
 	}
 	return response, nil
-}
-
-// paginate takes at most limit volumes (0: all) that come after that id.
-func paginate(volumes []*pool.Volume, after string, limit int) (page []*pool.Volume, more bool) {
-	start := slices.IndexFunc(volumes, func(volume *pool.Volume) bool { return volume.ID > after })
-	if start < 0 {
-		return nil, false
-	}
-	page = volumes[start:]
-	if limit > 0 && len(page) > limit {
-		return page[:limit], true
-	}
-	return page, false
 }
 
 // GetCapacity implements CSI: what is left of the class's budget on that node, or on all of them.
@@ -317,5 +232,8 @@ func (c *Controller) grow(volume *pool.Volume, size int64) error {
 
 // asCSI tells of a volume in CSI's words.
 func asCSI(volume *pool.Volume) *csi.Volume {
-	return &csi.Volume{VolumeId: volume.ID, CapacityBytes: volume.SizeBytes, AccessibleTopology: topology.Of(volume.Nodes...)}
+	return &csi.Volume{
+		VolumeId: volume.ID, CapacityBytes: volume.SizeBytes, AccessibleTopology: topology.Of(volume.Nodes...),
+		ContentSource: sourceAsCSI(volume.Source),
+	}
 }

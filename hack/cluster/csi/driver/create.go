@@ -18,8 +18,9 @@ import (
 	"pelotech.ot/vmdisk/hack/cluster/csi/topology"
 )
 
-// CreateVolume implements CSI (spec "CreateVolume"): idempotent by name. The disk is made here; the file system on
-// it when a node stages the volume first.
+// CreateVolume implements CSI (spec "CreateVolume"): idempotent by name. The disk is made here, from zeros or as a copy
+// of a snapshot or a volume; the file system on it is made, or grown to the size of a larger copy, when a node stages
+// the volume first.
 func (c *Controller) CreateVolume(ctx context.Context, request *csi.CreateVolumeRequest) (*csi.CreateVolumeResponse, error) {
 	volume, class, err := plan(request)
 	if err != nil {
@@ -43,21 +44,34 @@ func (c *Controller) CreateVolume(ctx context.Context, request *csi.CreateVolume
 	if err := failAsAsked(c.Faults, faults.CreateVolume, volume.ID, class.FailCreate, class); err != nil {
 		return nil, err
 	}
-	if err := c.create(volume, class, request.GetAccessibilityRequirements()); err != nil {
+	if err := c.sourceFaults(ctx, volume, class); err != nil {
+		return nil, err
+	}
+	source, err := c.open(ctx, volume.Source, class)
+	if err != nil {
+		return nil, err
+	}
+	defer source.release()
+	if source.copied() {
+		if err := adopt(volume, source, request.GetCapacityRange()); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.create(volume, class, request.GetAccessibilityRequirements(), source); err != nil {
 		return nil, err
 	}
 	return &csi.CreateVolumeResponse{Volume: asCSI(volume)}, nil
 }
 
-// plan checks a request and says what volume it asks for, all but its nodes.
+// plan checks a request and says what volume it asks for, all but its nodes and what its source decides.
 func plan(request *csi.CreateVolumeRequest) (*pool.Volume, params.Class, error) {
 	fail := func(err error) (*pool.Volume, params.Class, error) { return nil, params.Class{}, err }
 	if err := required("name", request.GetName()); err != nil {
 		return fail(err)
 	}
-	// Snapshots and clones will start here, with a reflink of the source's disk in pool.Create.
-	if request.GetVolumeContentSource() != nil {
-		return fail(invalid("found a volume_content_source, expected none: this driver has no snapshots and clones yet"))
+	source, err := parseSource(request.GetVolumeContentSource())
+	if err != nil {
+		return fail(err)
 	}
 	class, err := params.ParseClass(request.GetParameters())
 	if err != nil {
@@ -80,9 +94,12 @@ func plan(request *csi.CreateVolumeRequest) (*pool.Volume, params.Class, error) 
 	if class.OutOfSpace >= size {
 		return fail(invalid("found outOfSpace %d, expected less than the volume's %d bytes", class.OutOfSpace, size))
 	}
+	if class.OutOfSpace > 0 && source != (pool.Source{}) {
+		return fail(invalid("found outOfSpace and a volume_content_source, expected one of them: a copy has room for what is in it"))
+	}
 	return &pool.Volume{
 		ID: pool.ID(request.GetName()), Name: request.GetName(), SizeBytes: size,
-		Mode: accesses[0].mode, FSType: accesses[0].fsType,
+		Mode: accesses[0].mode, FSType: accesses[0].fsType, Source: source,
 		Parameters: request.GetParameters(), MutableParameters: request.GetMutableParameters(),
 		CreatedAt: time.Now().UTC(),
 	}, class, nil
@@ -102,6 +119,8 @@ func answerExisting(existing, wanted *pool.Volume, request *csi.CreateVolumeRequ
 		difference = fmt.Sprintf("it is %s %s and the request is for %s %s", existing.Mode, existing.FSType, wanted.Mode, wanted.FSType)
 	case !maps.Equal(existing.Parameters, wanted.Parameters):
 		difference = fmt.Sprintf("its parameters are %v and the request has %v", existing.Parameters, wanted.Parameters)
+	case existing.Source != wanted.Source:
+		difference = fmt.Sprintf("it is a copy of %+v and the request has %+v", existing.Source, wanted.Source)
 	case !reachable:
 		difference = fmt.Sprintf("it is on %v and the request is for another node", existing.Nodes)
 	default:
@@ -110,9 +129,19 @@ func answerExisting(existing, wanted *pool.Volume, request *csi.CreateVolumeRequ
 	return nil, status.Errorf(codes.AlreadyExists, "volume %q exists and is not what the request asks for: %s", existing.Name, difference)
 }
 
+// adopt takes over what a copy has from its source: at least its size, and what is in it.
+func adopt(volume *pool.Volume, source origin, capacity *csi.CapacityRange) error {
+	size, err := chooseCopySize(capacity, access{mode: volume.Mode, fsType: volume.FSType}, source.sizeBytes)
+	if err != nil {
+		return status.Error(codes.OutOfRange, err.Error())
+	}
+	volume.SizeBytes, volume.Formatted = size, source.whole
+	return nil
+}
+
 // create places the volume and makes it, as one step for the budgets. Where no node has room the answer is
 // RESOURCE_EXHAUSTED, upon which the provisioner lets the scheduler choose another node.
-func (c *Controller) create(volume *pool.Volume, class params.Class, requirement *csi.TopologyRequirement) error {
+func (c *Controller) create(volume *pool.Volume, class params.Class, requirement *csi.TopologyRequirement, source origin) error {
 	candidates, err := topology.Candidates(requirement, c.Nodes)
 	if err != nil {
 		return err
@@ -123,9 +152,17 @@ func (c *Controller) create(volume *pool.Volume, class params.Class, requirement
 	if err != nil {
 		return err
 	}
-	room := func(node string) error { return c.room(volumes, class, volume.SizeBytes, node) }
+	room := func(node string) error {
+		if !source.reaches(node) {
+			return fmt.Errorf("%s has not the source of the copy, which is local to %v", node, source.nodes)
+		}
+		return c.room(volumes, class, volume.SizeBytes, node)
+	}
 	if volume.Nodes, err = c.choose(candidates, class.Shared, room); err != nil {
 		return status.Error(codes.ResourceExhausted, err.Error())
+	}
+	if source.copied() {
+		return c.Pool.CreateCopy(volume, source.disk)
 	}
 	return c.Pool.Create(volume)
 }

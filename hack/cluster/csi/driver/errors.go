@@ -18,6 +18,7 @@ var causes = []struct {
 	code codes.Code
 }{
 	{pool.ErrNotFound, codes.NotFound},
+	{pool.ErrSnapshotNotFound, codes.NotFound},
 	{pool.ErrBusy, codes.Aborted},
 	{topology.ErrMalformed, codes.InvalidArgument},
 	{context.DeadlineExceeded, codes.DeadlineExceeded},

@@ -31,7 +31,7 @@ func TestPaginate(t *testing.T) {
 		"all are deleted":         {nil, "b", 5, "", false},
 		"nothing after":           {list("a"), "b", 5, "", false},
 	} {
-		page, more := paginate(c.volumes, c.after, c.limit)
+		page, more := paginate(c.volumes, func(volume *pool.Volume) string { return volume.ID }, c.after, c.limit)
 		got := ""
 		for _, volume := range page {
 			got += volume.ID

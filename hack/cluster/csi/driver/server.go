@@ -36,6 +36,8 @@ func intercept(ctx context.Context, request any, info *grpc.UnaryServerInfo, han
 	attributes := []any{"call", info.FullMethod, "code", status.Code(err), "took", time.Since(start).Round(100 * time.Microsecond)}
 	if named, ok := request.(interface{ GetVolumeId() string }); ok {
 		attributes = append(attributes, "volume", named.GetVolumeId())
+	} else if named, ok := request.(interface{ GetSnapshotId() string }); ok {
+		attributes = append(attributes, "snapshot", named.GetSnapshotId())
 	} else if named, ok := request.(interface{ GetName() string }); ok {
 		attributes = append(attributes, "name", named.GetName())
 	}
@@ -56,6 +58,7 @@ var levels = map[string]slog.Level{
 	csi.Controller_ControllerGetCapabilities_FullMethodName:  slog.LevelDebug,
 	csi.Controller_GetCapacity_FullMethodName:                slog.LevelDebug,
 	csi.Controller_ListVolumes_FullMethodName:                slog.LevelDebug,
+	csi.Controller_ListSnapshots_FullMethodName:              slog.LevelDebug,
 	csi.Node_NodeGetCapabilities_FullMethodName:              slog.LevelDebug,
 	csi.Node_NodeGetInfo_FullMethodName:                      slog.LevelDebug,
 	csi.Node_NodeGetVolumeStats_FullMethodName:               slog.LevelDebug,

@@ -48,6 +48,19 @@ func chooseSize(capacity *csi.CapacityRange, kind access) (int64, error) {
 	return size, nil
 }
 
+// chooseCopySize is the same for a copy: the size of its source, unless the request is for more.
+func chooseCopySize(capacity *csi.CapacityRange, kind access, source int64) (int64, error) {
+	required := capacity.GetRequiredBytes()
+	if required == 0 {
+		required = source
+	}
+	size, err := chooseSize(&csi.CapacityRange{RequiredBytes: required, LimitBytes: capacity.GetLimitBytes()}, kind)
+	if err == nil && size < source {
+		err = fmt.Errorf("found required_bytes %d, expected at least %d, the size of what is copied", required, source)
+	}
+	return size, err
+}
+
 // within says whether an existing size is in the range.
 func within(size int64, capacity *csi.CapacityRange) bool {
 	return size >= capacity.GetRequiredBytes() && (capacity.GetLimitBytes() == 0 || size <= capacity.GetLimitBytes())

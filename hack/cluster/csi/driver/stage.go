@@ -132,10 +132,28 @@ func (n *Node) stage(ctx context.Context, volume *pool.Volume, class params.Clas
 	if volume.Mode == pool.Block {
 		err = bindDevice(device.Path(), point)
 	} else {
-		err = mounts.Device(device.Path(), volume.FSType, point, options)
+		err = mountDevice(ctx, device, volume.FSType, point, options)
 	}
 	if err != nil {
 		return errors.Join(err, n.release(ctx, volume.ID))
+	}
+	return nil
+}
+
+// mountDevice also makes an xfs as large as its device, which it can become only while it is mounted: that of a copy is
+// as large as its source was. And it lets copies of one xfs, which have one UUID, be mounted beside each other.
+func mountDevice(ctx context.Context, device loop.Device, fsType, point string, options []string) error {
+	if fsType != filesystem.XFS {
+		return mounts.Device(device.Path(), fsType, point, options)
+	}
+	if err := mounts.Device(device.Path(), fsType, point, slices.Concat(options, []string{"nouuid"})); err != nil {
+		return err
+	}
+	if slices.Contains(options, "ro") {
+		return nil
+	}
+	if err := filesystem.Grow(ctx, fsType, device.Path(), point); err != nil {
+		return errors.Join(err, mounts.Unmount(point))
 	}
 	return nil
 }

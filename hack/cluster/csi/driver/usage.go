@@ -53,6 +53,26 @@ func (u usage) detach(ctx context.Context) error {
 	return errors.Join(failures...)
 }
 
+// flush writes what the kernel keeps in memory of a volume to its disk: the pages of the file system, or of the device
+// itself. Its users may go on, and what they write from now on reaches the disk or does not.
+func flush(volumes *pool.Pool, volume *pool.Volume) error {
+	used, err := usedBy(volumes, volume.ID)
+	if err != nil {
+		return err
+	}
+	if volume.Mode == pool.Filesystem && len(used.mounts) > 0 {
+		if err := mounts.Sync(used.mounts[0].Point); err != nil {
+			return err
+		}
+	}
+	for _, device := range used.devices {
+		if err := loop.Sync(device); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 const (
 	// unusedPatience is a little more than kubelets take from a pod's end to unstaging.
 	unusedPatience = 5 * time.Second

@@ -1,9 +1,9 @@
-// Package faults makes operations fail, wait or be held, as a StorageClass's parameters ask. What a test steers and
-// sees lies in a directory, so that it needs no connection to the driver:
+// Package faults makes operations fail, wait or be held, as the parameters of classes ask. What a test steers and sees
+// lies in a directory, so that it needs no connection to the driver:
 //
 //	STATE/holds/NAME             while this file exists, operations that name the hold wait
-//	STATE/holding/NAME/VOLUME    an operation that waits for it now, as JSON (see Held)
-//	STATE/attempts/VOLUME.RPC    how many calls failCreate, failStage or failDelete have failed so far
+//	STATE/holding/NAME/ID        an operation on a volume or a snapshot that waits for it now, as JSON (see Held)
+//	STATE/attempts/ID.OPERATION  how many calls failCreate and its like have failed so far
 package faults
 
 import (
@@ -19,11 +19,16 @@ import (
 // Operation is a call that a fault concerns.
 type Operation string
 
-// The operations that have faults; the names are those of the RPCs.
+// The operations that have faults. The names are those of the RPCs, but that a CreateVolume from a snapshot is a
+// Restore, and one from a volume a Clone, beside being a CreateVolume.
 const (
 	CreateVolume    Operation = "CreateVolume"
+	Restore         Operation = "Restore"
+	Clone           Operation = "Clone"
 	DeleteVolume    Operation = "DeleteVolume"
 	NodeStageVolume Operation = "NodeStageVolume"
+	CreateSnapshot  Operation = "CreateSnapshot"
+	DeleteSnapshot  Operation = "DeleteSnapshot"
 )
 
 // Injector makes the faults of one process.
@@ -61,13 +66,13 @@ func New(state, owner string) (*Injector, error) {
 	return injector, nil
 }
 
-// Fail counts a call and says whether it is among the first times calls of this operation on this volume, and which
-// one. The caller holds the volume's lock.
-func (i *Injector) Fail(operation Operation, volume string, times int) (failed bool, attempt int, err error) {
+// Fail counts a call and says whether it is among the first times calls of this operation on this volume or
+// snapshot, and which one. The caller holds its lock.
+func (i *Injector) Fail(operation Operation, id string, times int) (failed bool, attempt int, err error) {
 	if times == 0 {
 		return false, 0, nil
 	}
-	path := i.attempts(operation, volume)
+	path := i.attempts(operation, id)
 	content, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, 0, fmt.Errorf("count attempts: %w", err)
@@ -92,14 +97,23 @@ func (i *Injector) Fail(operation Operation, volume string, times int) (failed b
 
 // Forget drops the counts of a volume that is gone.
 func (i *Injector) Forget(volume string) error {
-	for _, operation := range []Operation{CreateVolume, DeleteVolume, NodeStageVolume} {
-		if err := os.Remove(i.attempts(operation, volume)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	return i.forget(volume, CreateVolume, Restore, Clone, DeleteVolume, NodeStageVolume)
+}
+
+// ForgetSnapshot drops the counts of a snapshot that is gone.
+func (i *Injector) ForgetSnapshot(snapshot string) error {
+	return i.forget(snapshot, CreateSnapshot, DeleteSnapshot)
+}
+
+func (i *Injector) forget(id string, operations ...Operation) error {
+	for _, operation := range operations {
+		if err := os.Remove(i.attempts(operation, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("forget attempts: %w", err)
 		}
 	}
 	return nil
 }
 
-func (i *Injector) attempts(operation Operation, volume string) string {
-	return filepath.Join(i.state, attemptsDir, volume+"."+string(operation))
+func (i *Injector) attempts(operation Operation, id string) string {
+	return filepath.Join(i.state, attemptsDir, id+"."+string(operation))
 }

@@ -20,8 +20,9 @@ const holdInterval = 20 * time.Millisecond
 type Held struct {
 	Hold      string    `json:"hold"`
 	Operation Operation `json:"operation"`
-	Volume    string    `json:"volume"`
-	// Namespace and Claim are those of the PersistentVolumeClaim.
+	// Volume is the volume's id; of a snapshot's operations, the snapshot's.
+	Volume string `json:"volume"`
+	// Namespace and Claim are those of the PersistentVolumeClaim; of a snapshot's operations, of the VolumeSnapshot.
 	Namespace string `json:"namespace,omitempty"`
 	Claim     string `json:"claim,omitempty"`
 	// Owner is the process that waits: controller, or the node's name.
@@ -32,11 +33,7 @@ type Held struct {
 // Hold waits while the hold exists and the context lives. Its mark can be seen as long as it waits, and no longer;
 // an operation that finds no hold leaves no mark. The error is the context's.
 func (i *Injector) Hold(ctx context.Context, hold string, operation Operation, volume string, claim params.Claim) error {
-	if hold == "" {
-		return nil
-	}
-	path := filepath.Join(i.state, holdsDir, hold)
-	if exists, err := present(path); err != nil || !exists {
+	if exists, err := i.Held(hold); err != nil || !exists {
 		return err
 	}
 	mark := Held{Hold: hold, Operation: operation, Volume: volume, Namespace: claim.Namespace, Claim: claim.Name,
@@ -44,7 +41,15 @@ func (i *Injector) Hold(ctx context.Context, hold string, operation Operation, v
 	if err := i.mark(mark); err != nil {
 		return err
 	}
-	return errors.Join(wait(ctx, path), i.unmark(mark))
+	return errors.Join(wait(ctx, filepath.Join(i.state, holdsDir, hold)), i.unmark(mark))
+}
+
+// Held says whether the hold exists, for what is told of and does not wait.
+func (i *Injector) Held(hold string) (bool, error) {
+	if hold == "" {
+		return false, nil
+	}
+	return present(filepath.Join(i.state, holdsDir, hold))
 }
 
 func wait(ctx context.Context, path string) error {

@@ -196,10 +196,10 @@ func (b *bed) status() *report.Status {
 func (b *bed) expectNothingLeft() {
 	b.t.Helper()
 	left := b.status()
-	if len(left.Volumes)+len(left.StrayLoopDevices)+len(left.StrayMounts)+len(left.Holding) != 0 {
+	if len(left.Volumes)+len(left.Snapshots)+len(left.StrayLoopDevices)+len(left.StrayMounts)+len(left.Holding) != 0 {
 		b.t.Errorf("left behind: %+v", left)
 	}
-	for _, pattern := range []string{"pool/volumes/*", "pool/locks/*", "state/attempts/*", "state/holding/*/*"} {
+	for _, pattern := range []string{"pool/volumes/*", "pool/snapshots/*", "pool/locks/*", "state/attempts/*", "state/holding/*/*"} {
 		if paths, err := filepath.Glob(b.path(pattern)); err != nil || len(paths) > 0 {
 			b.t.Errorf("left behind: %v, %v", paths, err)
 		}

@@ -145,6 +145,19 @@ func Refresh(device Device) error {
 	return nil
 }
 
+// Sync writes to the file what the kernel keeps of the device in memory.
+func Sync(device Device) error {
+	file, err := os.Open(device.Path())
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", device.Path(), err)
+	}
+	defer file.Close()
+	if err := file.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", device.Path(), err)
+	}
+	return nil
+}
+
 // Size is the length of a block device in bytes.
 func Size(path string) (int64, error) {
 	file, err := os.Open(path)

@@ -34,6 +34,19 @@ func Bind(source, point string, readOnly bool) error {
 	return nil
 }
 
+// Sync writes the file system that is mounted at that path to its device.
+func Sync(point string) error {
+	directory, err := os.Open(point)
+	if err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	defer directory.Close()
+	if err := unix.Syncfs(int(directory.Fd())); err != nil {
+		return fmt.Errorf("sync %s: %w", point, err)
+	}
+	return nil
+}
+
 // Unmount takes away everything that is mounted at that path. It is no error when nothing is, or the path is absent.
 func Unmount(point string) error {
 	for {

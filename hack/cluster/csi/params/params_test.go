@@ -1,6 +1,7 @@
 package params
 
 import (
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -27,6 +28,11 @@ func TestParseClass(t *testing.T) {
 		"failCode":                         "Internal",
 		"failCreate":                       "2",
 		"failDelete":                       "1",
+		"failRestore":                      "always",
+		"failClone":                        "4",
+		"holdRestore":                      "test-d",
+		"holdClone":                        "test-e",
+		"nodeLocal":                        "true",
 		"failStage":                        "3",
 		"hold":                             "test.a",
 		"holdDelete":                       "test-c",
@@ -43,8 +49,9 @@ func TestParseClass(t *testing.T) {
 	}
 	want := Class{
 		Shared: true, CapacityGroup: "small", Claim: Claim{"lab", "disk", "pvc-1"},
-		FailCreate: 2, FailStage: 3, FailDelete: 1, FailCode: codes.Internal, Exhaust: Exhaust{Nodes: []string{"node-1", "node-3"}},
+		FailCreate: 2, FailStage: 3, FailDelete: 1, FailRestore: math.MaxInt, FailClone: 4, FailCode: codes.Internal, Exhaust: Exhaust{Nodes: []string{"node-1", "node-3"}},
 		SlowStage: 90 * time.Second, OutOfSpace: 64 << 20, Hold: "test.a", HoldStage: "test-b", HoldDelete: "test-c",
+		HoldRestore: "test-d", HoldClone: "test-e", NodeLocal: true,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -70,9 +77,10 @@ func TestParseClassRefuses(t *testing.T) {
 		"exhaust":       {"", "names of nodes"},
 		"failCode":      {"OK", "expected one of Unavailable"},
 		"failCreate":    {"-1", "whole number"},
-		"failStage":     {"many", "whole number"},
+		"failStage":     {"many", "whole number, or always"},
 		"hold":          {"a/b", "lower-case letters"},
 		"holdStage":     {"..", "lower-case letters"},
+		"nodeLocal":     {"yes", "expected true or false"},
 		"outOfSpace":    {"0", "at least one byte"},
 		"slowStage":     {"5", "a duration such as 5s"},
 		"holdcreate":    {"x", "is unknown, expected one of accessibility, capacityGroup"},

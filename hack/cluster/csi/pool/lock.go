@@ -11,13 +11,15 @@ import (
 	"time"
 )
 
-// ErrBusy is a volume that another operation works on.
-var ErrBusy = errors.New("another operation on this volume is under way")
+// ErrBusy is a volume or a snapshot that another operation works on.
+var ErrBusy = errors.New("another operation on it is under way")
 
 const (
 	// lockPatience lets two nodes that stage one volume follow each other; whoever waits longer tries again.
 	lockPatience = 2 * time.Second
 	lockInterval = 10 * time.Millisecond
+	// snapshotLock begins the name of a snapshot's lock; no volume's can.
+	snapshotLock = "snapshot@"
 )
 
 // Lock makes the caller the only one, among all processes of this pool, that works on the volume, until it calls
@@ -26,20 +28,34 @@ func (p *Pool) Lock(ctx context.Context, id string) (unlock func(), err error) {
 	if !ValidID(id) {
 		return nil, fmt.Errorf("%w: %q", ErrNotFound, id)
 	}
-	path := filepath.Join(p.root, locksDir, id)
+	return p.lock(ctx, id, p.Dir(id))
+}
+
+// LockSnapshot does the same for a snapshot. Whoever needs both takes that of the snapshot first; where somebody
+// does not, both lose their patience at worst.
+func (p *Pool) LockSnapshot(ctx context.Context, id string) (unlock func(), err error) {
+	if !ValidID(id) {
+		return nil, fmt.Errorf("%w: %q", ErrSnapshotNotFound, id)
+	}
+	return p.lock(ctx, snapshotLock+id, p.SnapshotDir(id))
+}
+
+// lock takes the lock of what lies in a directory.
+func (p *Pool) lock(ctx context.Context, name, dir string) (unlock func(), err error) {
+	path := filepath.Join(p.root, locksDir, name)
 	patience, cancel := context.WithTimeout(ctx, lockPatience)
 	defer cancel()
 	for {
 		file, err := tryLock(path)
 		if err != nil {
-			return nil, fmt.Errorf("lock volume %s: %w", id, err)
+			return nil, fmt.Errorf("lock %s: %w", name, err)
 		}
 		if file != nil {
-			return func() { p.unlock(file, id) }, nil
+			return func() { release(file, dir) }, nil
 		}
 		select {
 		case <-patience.Done():
-			return nil, fmt.Errorf("%w: %q", ErrBusy, id)
+			return nil, fmt.Errorf("%w: %q", ErrBusy, name)
 		case <-time.After(lockInterval):
 		}
 	}
@@ -67,9 +83,9 @@ func tryLock(path string) (*os.File, error) {
 	return nil, err
 }
 
-// unlock removes the file of a volume that is gone, so that a lock leaves nothing behind.
-func (p *Pool) unlock(file *os.File, id string) {
-	if _, err := os.Stat(p.Dir(id)); errors.Is(err, fs.ErrNotExist) {
+// release removes the file of what is gone, so that a lock leaves nothing behind.
+func release(file *os.File, dir string) {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		os.Remove(file.Name())
 	}
 	file.Close()

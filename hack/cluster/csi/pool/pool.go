@@ -1,29 +1,29 @@
-// Package pool keeps the volumes: a directory for each with its sparse disk and its record.
+// Package pool keeps the volumes and their snapshots: a directory for each with its sparse disk and its record.
 //
-//	POOL/volumes/ID/disk.img      the disk
-//	POOL/volumes/ID/limit/        a small file system that holds disk.img instead, for outOfSpace (see limit.go)
-//	POOL/volumes/ID/volume.json   the record; a volume exists from its rename into place until its removal
-//	POOL/locks/ID                 one operation at a time for each volume, over all processes (see lock.go)
+//	POOL/volumes/ID/disk.img          the disk
+//	POOL/volumes/ID/limit/            a small file system that holds disk.img instead, for outOfSpace (see limit.go)
+//	POOL/volumes/ID/volume.json       the record; a volume exists from its rename into place until its removal
+//	POOL/snapshots/ID/disk.img        what the disk was when the snapshot was cut (see snapshot.go)
+//	POOL/snapshots/ID/snapshot.json   its record
+//	POOL/locks/ID                     one operation at a time for each volume, over all processes (see lock.go)
+//	POOL/locks/snapshot@ID            the same for each snapshot
 //
-// Snapshots and clones will be reflinks from disk.img to disk.img, which is why the pool is meant to lie on xfs.
+// Snapshots, and volumes from a snapshot or another volume, are reflinks from disk.img to disk.img, which is why the
+// pool is meant to lie on xfs (see copy.go).
 package pool
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"syscall"
 )
 
 // ErrNotFound is a volume that does not exist.
 var ErrNotFound = errors.New("no such volume")
 
-// Pool is a directory of volumes. It has no state of its own: processes that open the same one see the same volumes.
+// Pool is a directory of volumes and snapshots. It has no state of its own: processes that open the same one see the same volumes.
 type Pool struct {
 	root string
 }
@@ -39,7 +39,7 @@ const (
 // Open makes the directories where they are missing. The path is resolved, because the kernel's loop and mount tables
 // show resolved paths.
 func Open(root string) (*Pool, error) {
-	for _, dir := range []string{volumesDir, locksDir} {
+	for _, dir := range []string{volumesDir, snapshotsDir, locksDir} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o700); err != nil {
 			return nil, fmt.Errorf("open pool: %w", err)
 		}
@@ -75,53 +75,45 @@ func (p *Pool) Disk(volume *Volume) (string, error) {
 
 // Get reads a record.
 func (p *Pool) Get(id string) (*Volume, error) {
+	missing := fmt.Errorf("%w: %q", ErrNotFound, id)
 	if !ValidID(id) {
-		return nil, fmt.Errorf("%w: %q", ErrNotFound, id)
+		return nil, missing
 	}
-	content, err := os.ReadFile(filepath.Join(p.Dir(id), recordFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %q", ErrNotFound, id)
-	}
+	volume, err := readRecord[Volume](filepath.Join(p.Dir(id), recordFile), missing)
 	if err != nil {
 		return nil, fmt.Errorf("read volume %s: %w", id, err)
 	}
-	var volume Volume
-	if err := json.Unmarshal(content, &volume); err != nil {
-		return nil, fmt.Errorf("read volume %s: %s: %w", id, recordFile, err)
-	}
-	return &volume, nil
+	return volume, nil
 }
 
 // List reads all records, ordered by id.
 func (p *Pool) List() ([]*Volume, error) {
-	entries, err := os.ReadDir(p.VolumesDir())
+	volumes, err := listRecords(p.VolumesDir(), ErrNotFound, p.Get)
 	if err != nil {
 		return nil, fmt.Errorf("list volumes: %w", err)
 	}
-	volumes := make([]*Volume, 0, len(entries))
-	for _, entry := range entries {
-		volume, err := p.Get(entry.Name())
-		if errors.Is(err, ErrNotFound) {
-			continue // being created, or deleted between two steps of ours
-		}
-		if err != nil {
-			return nil, err
-		}
-		volumes = append(volumes, volume)
-	}
-	slices.SortFunc(volumes, func(a, b *Volume) int { return strings.Compare(a.ID, b.ID) })
 	return volumes, nil
 }
 
 // Create makes the disk, then the record. What an earlier try that came to no end has left is thrown away first.
 // The caller holds the volume's lock.
 func (p *Pool) Create(volume *Volume) error {
+	return p.create(volume, func(disk string) error { return makeSparse(disk, volume.SizeBytes) })
+}
+
+// CreateCopy makes a volume as Create does, with the bytes of a disk of this pool at its beginning and zeros behind
+// them. The caller holds the lock of the source as well.
+func (p *Pool) CreateCopy(volume *Volume, source string) error {
+	return p.create(volume, func(disk string) error { return copyDisk(source, disk, volume.SizeBytes) })
+}
+
+func (p *Pool) create(volume *Volume, makeDisk func(disk string) error) error {
 	if err := p.removeDir(volume.ID); err != nil {
 		return fmt.Errorf("create volume %s: %w", volume.ID, err)
 	}
 	disk, err := p.makeRoom(volume)
 	if err == nil {
-		err = makeSparse(disk, volume.SizeBytes)
+		err = makeDisk(disk)
 	}
 	if err == nil {
 		err = p.Put(volume)
@@ -156,18 +148,9 @@ func makeSparse(path string, size int64) error {
 	return errors.Join(file.Truncate(size), file.Close())
 }
 
-// Put replaces the record in one step. It is not synced: the process may die at any point, but a machine that does
-// takes the whole cluster with it. The caller holds the volume's lock.
+// Put replaces the record in one step. The caller holds the volume's lock.
 func (p *Pool) Put(volume *Volume) error {
-	content, err := json.MarshalIndent(volume, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write volume %s: %w", volume.ID, err)
-	}
-	path := filepath.Join(p.Dir(volume.ID), recordFile)
-	if err := os.WriteFile(path+".new", append(content, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write volume %s: %w", volume.ID, err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := writeRecord(filepath.Join(p.Dir(volume.ID), recordFile), volume); err != nil {
 		return fmt.Errorf("write volume %s: %w", volume.ID, err)
 	}
 	return nil
@@ -212,7 +195,7 @@ func (p *Pool) Delete(id string) error {
 
 // removeDir takes the record away first: from then on the volume does not exist, whatever becomes of the rest.
 func (p *Pool) removeDir(id string) error {
-	if err := os.Remove(filepath.Join(p.Dir(id), recordFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeRecord(filepath.Join(p.Dir(id), recordFile)); err != nil {
 		return err
 	}
 	if err := p.unmountLimit(id); err != nil {
@@ -227,6 +210,10 @@ func (p *Pool) Allocated(volume *Volume) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	return allocated(disk)
+}
+
+func allocated(disk string) (int64, error) {
 	var stat syscall.Stat_t
 	if err := syscall.Stat(disk, &stat); err != nil {
 		return 0, fmt.Errorf("stat %s: %w", disk, err)

@@ -33,6 +33,8 @@ type Volume struct {
 	FSType string `json:"fsType,omitempty"`
 	// Formatted says that mkfs has come to its end. A disk that is not is formatted from its beginning again.
 	Formatted bool `json:"formatted,omitempty"`
+	// Source is what the volume is a copy of.
+	Source Source `json:"source,omitzero"`
 	// Nodes are those that may stage the volume.
 	Nodes []string `json:"nodes"`
 	// Parameters are the StorageClass's, as they came.
@@ -42,17 +44,30 @@ type Volume struct {
 	CreatedAt         time.Time         `json:"createdAt"`
 }
 
+// Source names a snapshot or a volume, or neither.
+type Source struct {
+	Snapshot string `json:"snapshot,omitempty"`
+	Volume   string `json:"volume,omitempty"`
+}
+
 // Class parses the parameters, which were checked when the volume was created.
 func (v *Volume) Class() (params.Class, error) { return params.ParseClass(v.Parameters) }
 
-var (
-	plainID  = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9.-]{0,99}$`)
-	hashMark = "vol-"
+var plainID = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9.-]{0,99}$`)
+
+const (
+	volumeHash   = "vol-"
+	snapshotHash = "snap-"
 )
 
-// ID derives the id from the name: the name itself where that can be a directory and fits CSI's 128 bytes, which
+// ID derives a volume's id from its name: the name itself where that can be a directory and fits CSI's 128 bytes, which
 // keeps what a developer sees readable, otherwise a hash.
-func ID(name string) string {
+func ID(name string) string { return derive(name, volumeHash) }
+
+// SnapshotID does the same for a snapshot.
+func SnapshotID(name string) string { return derive(name, snapshotHash) }
+
+func derive(name, hashMark string) string {
 	if plainID.MatchString(name) && !strings.HasPrefix(name, hashMark) {
 		return name
 	}
@@ -60,5 +75,6 @@ func ID(name string) string {
 	return hashMark + hex.EncodeToString(sum[:16])
 }
 
-// ValidID says whether a volume can have this id; what comes in from outside never becomes a path without it.
+// ValidID says whether a volume or snapshot can have this id; what comes in from outside never becomes a path without
+// it.
 func ValidID(id string) bool { return plainID.MatchString(id) }

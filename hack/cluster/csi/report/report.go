@@ -1,4 +1,4 @@
-// Package report tells what there is of all volumes on this machine, so that a test can see that nothing is left, and
+// Package report tells what there is of all volumes and snapshots on this machine, so that a test can see that nothing is left, and
 // takes it all away when the cluster goes down. It reads the pool and the kernel's tables each time and needs no
 // driver to be running.
 package report
@@ -19,7 +19,8 @@ import (
 
 // Status is all there is.
 type Status struct {
-	Volumes []Volume `json:"volumes"`
+	Volumes   []Volume   `json:"volumes"`
+	Snapshots []Snapshot `json:"snapshots"`
 	// StrayLoopDevices and StrayMounts belong to no volume: always a mistake.
 	StrayLoopDevices []LoopDevice `json:"strayLoopDevices"`
 	StrayMounts      []string     `json:"strayMounts"`
@@ -36,6 +37,7 @@ type Volume struct {
 	VolumeMode        pool.Mode         `json:"volumeMode"`
 	FSType            string            `json:"fsType,omitempty"`
 	Nodes             []string          `json:"nodes"`
+	Source            pool.Source       `json:"source,omitzero"`
 	SizeBytes         int64             `json:"sizeBytes"`
 	AllocatedBytes    int64             `json:"allocatedBytes"`
 	MutableParameters map[string]string `json:"mutableParameters,omitempty"`
@@ -68,7 +70,11 @@ func Read(volumes *pool.Pool, state string) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	status := &Status{Volumes: []Volume{}, StrayLoopDevices: []LoopDevice{}, StrayMounts: []string{}, Holding: held}
+	snapshots, err := describeSnapshots(volumes)
+	if err != nil {
+		return nil, err
+	}
+	status := &Status{Volumes: []Volume{}, Snapshots: snapshots, StrayLoopDevices: []LoopDevice{}, StrayMounts: []string{}, Holding: held}
 	known := map[string]bool{}
 	for _, record := range records {
 		volume, err := describe(volumes, record, world)
@@ -107,7 +113,7 @@ func describe(volumes *pool.Pool, record *pool.Volume, world *world) (Volume, er
 	}
 	volume := Volume{
 		ID: record.ID, Namespace: class.Claim.Namespace, Claim: class.Claim.Name, PersistentVolume: class.Claim.Volume,
-		VolumeMode: record.Mode, FSType: record.FSType, Nodes: record.Nodes, SizeBytes: record.SizeBytes,
+		VolumeMode: record.Mode, FSType: record.FSType, Nodes: record.Nodes, Source: record.Source, SizeBytes: record.SizeBytes,
 		AllocatedBytes: allocated, MutableParameters: record.MutableParameters, CreatedAt: record.CreatedAt, Disk: disk,
 		LoopDevices: []LoopDevice{}, Mounts: []string{},
 	}
