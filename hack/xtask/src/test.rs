@@ -48,6 +48,7 @@ fn everything(instance: &Instance, options: &Options, report: &mut Report) -> Re
     report.stage("lints", || suites::lints(instance))?;
     report.stage("generated files", || generate::run(&generate::Options { check: true }))?;
     report.stage("dependencies", || suites::dependencies(instance))?;
+    report.stage("crates to publish", || suites::publishable(instance))?;
     report.stage("unit tests", || suites::unit(instance, None))?;
     report.stage("CSI driver", || suites::csi_driver(instance))?;
     report.stage("crash at every write", || suites::crash(instance, None, options.long))?;

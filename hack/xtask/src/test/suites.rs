@@ -16,6 +16,8 @@ use crate::deploy;
 
 /// The version of cargo-deny that judges the dependencies.
 const CARGO_DENY: &str = "0.20.2";
+/// The crates that are published, dependencies first.
+const PUBLISHED: [&str; 2] = ["volume-quantity", "volume-populator"];
 /// The directory of tests that must have the cluster for themselves.
 const SERIAL: &str = "serial";
 /// The directory of tests that judge what all others left in the audit log.
@@ -78,6 +80,17 @@ pub(super) fn dependencies(instance: &Instance) -> Result<()> {
         .dir(instance.checkout())
         .args(["check", "bans", "licenses", "sources"])
         .run_visibly()
+}
+
+/// What is published: its documentation without a warning, and packages that hold what their manifests promise.
+pub(super) fn publishable(instance: &Instance) -> Result<()> {
+    let crates = PUBLISHED.iter().flat_map(|name| ["--package", name]);
+    let doc = ["doc", "--quiet", "--no-deps"].into_iter().chain(crates.clone());
+    cmd("cargo").dir(instance.checkout()).env("RUSTDOCFLAGS", "--deny warnings").args(doc).run_visibly()?;
+    // Both at once: one depends on the other, which no registry has yet. Not compiled again from there, which would
+    // take minutes. `publish --dry-run` says no more, and asks the registry; what earlier stages fetched is enough.
+    let package = ["package", "--quiet", "--offline", "--no-verify", "--allow-dirty"].into_iter().chain(crates);
+    cmd("cargo").dir(instance.checkout()).args(package).run_visibly()
 }
 
 fn csi(instance: &Instance) -> PathBuf {
