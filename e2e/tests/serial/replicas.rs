@@ -73,3 +73,28 @@ fn judge_hand_over(before: &LeaseSpec, after: &LeaseSpec) -> Result<()> {
 async fn create_claim(scene: &Scene, disk: &Disk) -> Result<()> {
     scene.create(&objects::claim(&disk.name, &disk.name, "64Mi", Mode::Filesystem)?).await.map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn judged(promised: i32, acquired: &str, transitions: i32) -> bool {
+        let before = json!({
+            "leaseDurationSeconds": promised, "renewTime": "2026-01-01T00:00:00.000000Z", "leaseTransitions": 3,
+        });
+        let after = json!({"acquireTime": acquired, "leaseTransitions": transitions});
+        let read = |lease| serde_json::from_value(lease).unwrap();
+        judge_hand_over(&read(before), &read(after)).is_ok()
+    }
+
+    #[test]
+    fn a_lease_is_taken_once_and_not_before_it_ran_out() {
+        assert!(judged(10, "2026-01-01T00:00:10.000000Z", 4));
+        assert!(judged(10, "2026-01-01T00:05:00.000000Z", 4), "slow is not wrong");
+        assert!(!judged(10, "2026-01-01T00:00:09.999999Z", 4), "early");
+        assert!(!judged(10, "2026-01-01T00:00:10.000000Z", 5), "twice");
+        assert!(!judged(11, "2026-01-01T00:01:00.000000Z", 4), "promised for too long");
+    }
+}
