@@ -23,7 +23,7 @@ use serde_json::json;
 ///
 /// # Errors
 ///
-/// Those of [`watcher`], as they are: the stream goes on after each, and is to be polled with back-off.
+/// Those of [`watcher()`], as they are: the stream goes on after each, and is to be polled with back-off.
 pub fn watch_readable<K>(client: Client, config: watcher::Config) -> impl Stream<Item = Result<Event<K>, Error>> + Send
 where
     K: Resource<DynamicType: Default> + Clone + Debug + DeserializeOwned + Send + 'static,

@@ -52,7 +52,7 @@ pub async fn tenant(scene: &Scene, namespace: &str, role: &str) -> Result<Client
     let user = format!("{role}-of-{namespace}");
     bind(scene, namespace, role, &user).await?;
     let client = client(&user, &[]).await?;
-    until::probed(&format!("{user} has the role {role}"), Duration::from_secs(20), async || {
+    until::probed(&format!("{user} has the role {role}"), Duration::from_mins(2), async || {
         // Every role that is given here may read pods.
         Ok(may(&client, namespace, "get", "pods").await?.then_some(()))
     })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{Api, Client};
 
@@ -49,14 +49,12 @@ pub fn pods(client: &Client) -> Api<Pod> {
     Api::namespaced(client.clone(), NAMESPACE)
 }
 
-/// Waits until another pod leads than `former`.
+/// Waits until another pod leads than `former`, and gives the lease as it was then.
 ///
 /// # Errors
 /// When none does within the deadline.
-pub async fn next_leader(client: &Client, former: &str, deadline: Duration) -> Result<String> {
-    let leases = Api::<Lease>::namespaced(client.clone(), NAMESPACE);
-    let other = |lease: &Lease| !holder(lease).is_empty() && holder(lease) != former;
-    Ok(holder(&until::holds(&leases, LEASE, "another pod leads", deadline, other).await?))
+pub async fn next_lease(client: &Client, former: &str, deadline: Duration) -> Result<LeaseSpec> {
+    led(client, "another pod leads", deadline, |holder| holder != former).await
 }
 
 /// Waits until both replicas are there and ready.
@@ -72,18 +70,34 @@ pub async fn complete(client: &Client) -> Result<()> {
     until::holds(&deployments, "vmdisk-controller", "all replicas are ready", SOON * 2, ready).await.map(drop)
 }
 
-fn holder(lease: &Lease) -> String {
-    lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default()
-}
-
 /// The pod that leads.
 ///
 /// # Errors
-/// When nobody leads within half a minute.
+/// When nobody leads within minutes.
 pub async fn leader(client: &Client) -> Result<String> {
+    lease(client).await?.holder_identity.context("a leader has a name")
+}
+
+/// The lease of the pod that leads, as it is now.
+///
+/// # Errors
+/// When nobody leads within minutes.
+pub async fn lease(client: &Client) -> Result<LeaseSpec> {
+    led(client, "somebody leads", SOON, |_| true).await
+}
+
+async fn led(
+    client: &Client,
+    what: &str,
+    deadline: Duration,
+    by: impl Fn(&str) -> bool + Send + Sync,
+) -> Result<LeaseSpec> {
     let leases = Api::<Lease>::namespaced(client.clone(), NAMESPACE);
-    let lease = until::holds(&leases, LEASE, "somebody leads", SOON, |lease| !holder(lease).is_empty()).await?;
-    Ok(holder(&lease))
+    let holds = |lease: &Lease| {
+        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+        holder.is_some_and(|holder| !holder.is_empty() && by(holder))
+    };
+    until::holds(&leases, LEASE, what, deadline, holds).await?.spec.context("a lease that is held has a spec")
 }
 
 fn status(pod: &Pod) -> Result<ContainerStatus> {

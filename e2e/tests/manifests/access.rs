@@ -114,7 +114,7 @@ async fn users_get_images_and_see_syncs_through_the_clusters_own_roles() {
             impersonation::bind(scene, &scene.namespace, role, &user).await?;
             // The authorizer learns of a new binding by watch.
             let expected = [images, syncs];
-            until::probed(&format!("{role} has {expected:?}"), Duration::from_secs(20), async || {
+            until::probed(&format!("{role} has {expected:?}"), Duration::from_mins(2), async || {
                 let mut found = Vec::new();
                 for resource in ["vmdiskimages.pelotech.ot", "vmdisksyncs.pelotech.ot"] {
                     found.push(verbs(&scene.bed, &user, &scene.namespace, resource, None).await?.join(" "));

@@ -92,7 +92,7 @@ async fn asked(scene: &Scene, images: &str, claims: &str) -> Result<()> {
             // The authorizer learns of bindings by watch.
             until::probed(
                 &format!("{verb} {resource} in {namespace} is {expected}"),
-                Duration::from_secs(20),
+                Duration::from_mins(2),
                 async || {
                     let allowed = may(&scene.bed, &account, attributes(namespace, verb, resource, None)).await?;
                     Ok((allowed == expected).then_some(()))

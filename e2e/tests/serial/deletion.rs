@@ -17,8 +17,9 @@ use crate::policy::Policy;
 use case::Case;
 use stage::{Held, Stage};
 
-/// How long anything may stay that is not wanted any more.
-const GONE: Duration = Duration::from_secs(30);
+/// A limit for what hangs. That nothing waits for a filling that is not wanted any more is seen by its source, which stalls
+/// until all of it is gone.
+const GONE: Duration = Duration::from_mins(3);
 
 /// What is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,11 +11,13 @@ use vmdisk_e2e::instance::Instance;
 use vmdisk_e2e::launcher;
 use vmdisk_e2e::say::say;
 
-use super::qemu;
+use super::{listing, qemu};
 use crate::deploy;
 
 /// The version of cargo-deny that judges the dependencies.
 const CARGO_DENY: &str = "0.20.2";
+/// The crates that are published, dependencies first.
+const PUBLISHED: [&str; 2] = ["volume-quantity", "volume-populator"];
 /// The directory of tests that must have the cluster for themselves.
 const SERIAL: &str = "serial";
 /// The directory of tests that judge what all others left in the audit log.
@@ -42,15 +44,29 @@ pub(super) fn lints(instance: &Instance) -> Result<()> {
     Ok(())
 }
 
+/// Where the tests are that need no cluster. The harness of the end-to-end tests has pure parts, behind the feature that
+/// also builds those tests.
+const UNIT: [&[&str]; 2] = [&["--workspace"], &["--package", "vmdisk-e2e", "--features", "cluster", "--lib"]];
+
 /// Every test that needs no cluster.
 pub(super) fn unit(instance: &Instance, filter: Option<&str>) -> Result<()> {
     let qemu = qemu::other()?;
-    // The harness of the end-to-end tests has pure parts, behind the feature that also builds those tests.
-    for which in [&["--workspace"][..], &["--package", "vmdisk-e2e", "--features", "cluster", "--lib"]] {
+    for which in UNIT {
         let args: Vec<&str> = ["test", "--quiet"].into_iter().chain(which.iter().copied()).chain(filter).collect();
         cmd("cargo").dir(instance.checkout()).env(qemu::VARIABLE, &qemu).args(args).run_visibly()?;
     }
     Ok(())
+}
+
+/// Whether a test that needs no cluster has a name that contains `filter`.
+pub(super) fn unit_matches(instance: &Instance, filter: &str) -> Result<bool> {
+    for which in UNIT {
+        let args = [&["test", "--quiet"], which, &["--", "--list"]].concat();
+        if listing::names(&cmd("cargo").dir(instance.checkout()).args(args).output()?, filter) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Licenses, sources and forbidden crates. Installs the pinned judge into the cache first.
@@ -64,6 +80,17 @@ pub(super) fn dependencies(instance: &Instance) -> Result<()> {
         .dir(instance.checkout())
         .args(["check", "bans", "licenses", "sources"])
         .run_visibly()
+}
+
+/// What is published: its documentation without a warning, and packages that hold what their manifests promise.
+pub(super) fn publishable(instance: &Instance) -> Result<()> {
+    let crates = PUBLISHED.iter().flat_map(|name| ["--package", name]);
+    let doc = ["doc", "--quiet", "--no-deps"].into_iter().chain(crates.clone());
+    cmd("cargo").dir(instance.checkout()).env("RUSTDOCFLAGS", "--deny warnings").args(doc).run_visibly()?;
+    // Both at once: one depends on the other, which no registry has yet. Not compiled again from there, which would
+    // take minutes. `publish --dry-run` says no more, and asks the registry; what earlier stages fetched is enough.
+    let package = ["package", "--quiet", "--offline", "--no-verify", "--allow-dirty"].into_iter().chain(crates);
+    cmd("cargo").dir(instance.checkout()).args(package).run_visibly()
 }
 
 fn csi(instance: &Instance) -> PathBuf {
@@ -100,9 +127,7 @@ pub(super) fn crash(instance: &Instance, filter: Option<&str>, long: bool) -> Re
 
 /// Whether a life has a name that contains `filter`.
 pub(super) fn crash_matches(instance: &Instance, filter: &str) -> Result<bool> {
-    let listing = crash_cargo(instance).args(["--quiet", "--", "--list"]).output()?;
-    let mut lives = listing.lines().filter_map(|line| line.strip_suffix(": test"));
-    Ok(lives.any(|life| life.contains(filter)))
+    Ok(listing::names(&crash_cargo(instance).args(["--quiet", "--", "--list"]).output()?, filter))
 }
 
 fn crash_cargo(instance: &Instance) -> Cmd {
@@ -151,8 +176,7 @@ impl Lane {
 
     /// Whether a test of the lane has a name that contains `filter`.
     pub(super) fn matches(&self, instance: &Instance, filter: &str) -> Result<bool> {
-        let listing = self.cargo(instance).args(["--quiet", "--", filter, "--list"]).output()?;
-        Ok(listing.lines().any(|line| line.ends_with(": test")))
+        Ok(listing::names(&self.cargo(instance).args(["--quiet", "--", filter, "--list"]).output()?, filter))
     }
 
     /// Runs the lane; all of its tests, also when some fail.
