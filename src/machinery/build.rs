@@ -2,10 +2,12 @@
 //!
 //! (Not a Cargo build script: the manifest says `build = false`.)
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 use serde_json::{Value, json};
 
@@ -13,6 +15,7 @@ use crate::{
     names::{EXCLUDE_FROM_BACKUP, Keys, SELECTED_NODE, annotation, prime_name},
     observed::{reclaim_policy, uid},
     populator::{ClaimRef, PrimeSpec},
+    quantity::bytes,
 };
 
 /// The prime: a claim for a volume that the real claim could be bound to, and nothing else.
@@ -34,7 +37,10 @@ pub(crate) fn prime(
         annotations.insert(SELECTED_NODE.into(), node.into());
         annotations.insert(keys.selected_node.clone(), node.into());
     }
-    let wanted = claim.spec.clone().unwrap_or_default();
+    let mut wanted = claim.spec.clone().unwrap_or_default();
+    if let (Some(least), Some(resources)) = (spec.at_least_bytes, &mut wanted.resources) {
+        request_at_least(resources.requests.get_or_insert_default(), least);
+    }
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             namespace: Some(source_namespace.into()),
@@ -54,6 +60,14 @@ pub(crate) fn prime(
             ..PersistentVolumeClaimSpec::default()
         }),
         status: None,
+    }
+}
+
+/// Raises a request for storage. What cannot be read is left to the API server to refuse.
+fn request_at_least(requests: &mut BTreeMap<String, Quantity>, least: i64) {
+    let requested = requests.get("storage").map(bytes);
+    if requested.is_none_or(|requested| requested.is_some_and(|requested| requested < least)) {
+        requests.insert("storage".into(), Quantity(least.to_string()));
     }
 }
 

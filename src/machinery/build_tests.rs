@@ -43,7 +43,7 @@ fn a_prime_asks_for_what_the_claim_asks_for_and_for_no_data() {
         owner: Some(OwnerReference { name: "disk-1234".into(), ..OwnerReference::default() }),
         labels: BTreeMap::from([("team".into(), "blue".into())]),
         annotations: BTreeMap::from([("note".into(), "mine".into())]),
-        data_source: None,
+        ..PrimeSpec::default()
     };
     let prime = prime(&keys(), &claim_ref(), &claim(), "images", spec, Some("node-1"));
     assert_eq!(
@@ -65,6 +65,16 @@ fn a_prime_asks_for_what_the_claim_asks_for_and_for_no_data() {
             },
         })
     );
+}
+
+#[test]
+fn a_prime_that_is_cut_is_as_large_as_its_origin_at_least() {
+    for (least, expected) in [(1 << 30, "24Gi"), (24 << 30, "24Gi"), ((24 << 30) + 1, "25769803777")] {
+        let spec = PrimeSpec { at_least_bytes: Some(least), ..PrimeSpec::default() };
+        let prime = prime(&keys(), &claim_ref(), &claim(), "images", spec, None);
+        let requests = prime.spec.unwrap().resources.unwrap().requests.unwrap();
+        assert_eq!(requests["storage"].0, expected);
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::{
     names::prime_name,
     notices,
     observe::Observer,
-    observed::{Observed, PrimeVolume, Source, namespace, volume_name},
+    observed::{Class, Observed, PrimeVolume, Source, namespace, volume_name},
     populator::{CallbackError, Cause, ClaimRef, Cleanup, CleanupContext, Context, Notice, Populate, Populator, Wait},
     sweep::Retired,
 };
@@ -202,6 +202,10 @@ fn context<S>(observed: &Observed<S>, node: Option<String>, prime_refused: Optio
         claim: Arc::clone(claim),
         source: Arc::clone(source),
         source_namespace: observed.source_namespace.clone(),
+        class: match &observed.class {
+            Class::Found { class, .. } => Some(Arc::clone(class)),
+            Class::Missing => None,
+        },
         prime: observed.prime.clone(),
         volume,
         node,

@@ -5,7 +5,10 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
 use k8s_openapi::{
-    api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
+    api::{
+        core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
+        storage::v1::StorageClass,
+    },
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{Resource, core::PartialObjectMeta};
@@ -144,6 +147,8 @@ pub struct Context<S> {
     pub source: Arc<S>,
     /// The namespace of the source, where prime and worker belong.
     pub source_namespace: String,
+    /// The storage class of the claim. It passed pre-flight, so there is one.
+    pub class: Option<Arc<StorageClass>>,
     /// The prime, once it exists.
     pub prime: Option<Arc<PersistentVolumeClaim>>,
     /// The volume that is bound to the prime, once there is one.
@@ -207,8 +212,11 @@ pub struct PrimeSpec {
     pub labels: BTreeMap<String, String>,
     /// Annotations beside the machinery's own.
     pub annotations: BTreeMap<String, String>,
-    /// A data source for the prime itself (a `VolumeSnapshot` in the same namespace): cut, not fetched.
+    /// A data source for the prime itself (a `VolumeSnapshot` or a claim in the same namespace): cut, not fetched.
     pub data_source: Option<k8s_openapi::api::core::v1::TypedLocalObjectReference>,
+    /// The least bytes that the prime requests, where that is more than the claim does: a driver may refuse to make less
+    /// of a snapshot.
+    pub at_least_bytes: Option<i64>,
 }
 
 /// Whether a filled volume may be handed over.

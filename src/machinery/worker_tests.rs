@@ -11,6 +11,7 @@ fn context(volume_mode: &str, node: Option<&str>) -> Context<()> {
         claim: Arc::new(from_value(json!({"spec": {"volumeMode": volume_mode}})).unwrap()),
         source: Arc::new(()),
         source_namespace: "images".into(),
+        class: None,
         prime: None,
         volume: None,
         node: node.map(Into::into),
