@@ -24,8 +24,14 @@ pub const IMAGE_NAMESPACE_ANNOTATION: &str = "pelotech.ot/image-namespace";
 /// Annotation on a *user's* claim of a `WaitForFirstConsumer` class: `"true"` fills it without waiting for a consumer.
 pub const BIND_IMMEDIATELY_ANNOTATION: &str = "pelotech.ot/bind-immediately";
 
-/// Label on what is ours to prune when nothing uses it: golden claims and snapshots. Its value is the image's UID.
+/// Label on masters and on the snapshots that are taken of them. Its value is the image's UID.
 pub const GOLDEN_LABEL: &str = "pelotech.ot/golden";
+
+/// Annotation on masters and snapshots: the name of the image.
+pub const IMAGE_NAME_ANNOTATION: &str = "pelotech.ot/image-name";
+
+/// Annotation on masters and snapshots: the key of what they hold.
+pub const KEY_ANNOTATION: &str = "pelotech.ot/key";
 
 /// Label on worker pods that the worker's `NetworkPolicy` selects.
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
@@ -73,14 +79,12 @@ pub fn sync(claim_name: &str, claim_uid: &str) -> String {
     format!("{}-{}", cut(claim_name, SYNC_NAME_KEEPS), short(claim_uid))
 }
 
-/// The name of the golden claim and snapshot of a digest other than the first: the golden name with the digest's
-/// first 8 characters, the algorithm left out.
+/// The name of a master and of the snapshot that is taken of it: the golden name, and the first characters of the key of
+/// what it holds, so that versions stand beside each other.
 #[must_use]
-pub fn golden_revision(golden_name: &str, digest: &str) -> String {
-    let hash = digest.split_once(':').map_or(digest, |(_, hash)| hash);
-    let hash: String = hash.chars().filter(char::is_ascii_alphanumeric).take(SHORT_ID).collect();
+pub fn master(golden_name: &str, key: &str) -> String {
     let room = MAX_NAME - SHORT_ID - 1;
-    format!("{}-{}", cut(golden_name, room), hash.to_ascii_lowercase())
+    format!("{}-{}", cut(golden_name, room), short(key))
 }
 
 /// The first characters of a name, without a `-` or `.` at the end, which no part of a name may end with.

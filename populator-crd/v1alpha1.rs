@@ -11,9 +11,9 @@ pub use image::{VMDiskImage, VMDiskImageSpec};
 pub use image_status::{
     ClaimCounts, GoldenData, ImageCondition, ImagePhase, ImageReason, SourceFacts, VMDiskImageStatus,
 };
-pub use source::{DiskFormat, PullPolicy, SourceType, SpecError};
-pub use sync::{ClaimReference, ImageReference, VMDiskSync, VMDiskSyncSpec};
+pub use source::{AccessMode, DiskFormat, GoldenPolicy, PullPolicy, SourceType, SpecError, VolumeMode};
+pub use sync::{ClaimReference, ImageReference, Purpose, VMDiskSync, VMDiskSyncSpec};
 pub use sync_status::{
-    FailureClass, LastFailure, Progress, Route, RouteKind, Stage, SyncCondition, SyncPhase, SyncReason, TargetFacts,
-    VMDiskSyncStatus,
+    FailureClass, GoldenPhase, GoldenRecord, LastFailure, Origin, Progress, Route, RouteKind, Stage, SyncCondition,
+    SyncPhase, SyncReason, TargetFacts, VMDiskSyncStatus,
 };

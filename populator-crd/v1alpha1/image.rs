@@ -4,7 +4,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{DiskFormat, PullPolicy, SourceType, VMDiskImageStatus, image_rules as rules};
+use super::{
+    AccessMode, DiskFormat, GoldenPolicy, PullPolicy, SourceType, VMDiskImageStatus, VolumeMode, image_rules as rules,
+};
 use crate::schema;
 
 /// What the disk is made of: where its bytes come from, how they are proven, and whether to fetch them ahead of use.
@@ -127,19 +129,33 @@ pub struct VMDiskImageSpec {
     #[x_kube(validation = rules::positive_quantity())]
     pub disk_size: Option<Quantity>,
 
-    /// Preload: as soon as the image exists, fill a golden claim in this StorageClass, ready for a VM or to be cut from.
-    /// Default: nothing is fetched before a claim asks for it. May be set and removed, which deletes no disk.
+    /// Preload: as soon as the image exists, fill a golden claim in this StorageClass, ready for a VM. Default: nothing is
+    /// fetched before a claim asks for it. May be set and removed, which deletes no disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::object_name())]
     pub storage_class: Option<String>,
 
-    /// With storageClass: also take a VolumeSnapshot of the golden data, in this VolumeSnapshotClass. Later claims are
-    /// cut from it, without the network.
+    /// With storageClass: fill a master that nobody writes to, take a VolumeSnapshot of it in this VolumeSnapshotClass, and
+    /// cut the golden claim and all later claims from that, without the network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::object_name())]
     pub snapshot_class: Option<String>,
+
+    /// The volumeMode of the preload's claims. A claim that is cut from them has the same.
+    #[serde(default)]
+    pub volume_mode: VolumeMode,
+
+    /// The access modes of the preload's claims.
+    #[serde(default = "one_writer", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 4))]
+    pub access_modes: Vec<AccessMode>,
+
+    /// What becomes of golden masters and their snapshots when the image is deleted. Retain keeps them, so that an image
+    /// that is applied again adopts them and fetches nothing; Delete removes them. Golden claims are the user's and stay.
+    #[serde(default)]
+    pub golden_policy: GoldenPolicy,
 
     /// Name of the golden claim and snapshot. Default: the image's own name. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -185,6 +201,10 @@ pub struct VMDiskImageSpec {
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::object_name())]
     pub service_account_name: Option<String>,
+}
+
+fn one_writer() -> Vec<AccessMode> {
+    vec![AccessMode::ReadWriteOnce]
 }
 
 impl VMDiskImage {

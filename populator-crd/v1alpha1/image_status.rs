@@ -118,10 +118,25 @@ pub struct ClaimCounts {
 
 /// The golden data of an image.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
 pub struct GoldenData {
+    /// The hash of all that decides the bytes of a volume: same key, same bytes.
+    #[schemars(length(max = 64))]
+    pub key: String,
     /// The golden claim's name.
     #[schemars(length(max = 253))]
     pub claim: String,
+    /// The UID of the master: the claim that everything is cut from.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// The CSI volume handle of the master.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub volume_handle: Option<String>,
+    /// Since when this is what claims are cut from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub since: Option<Time>,
     /// The VolumeSnapshot's name, where one was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -183,12 +198,14 @@ vocabulary! {
         VerificationFailed,
         /// Preloaded: no storageClass is set.
         NotRequested,
-        /// Preloaded: this release does not preload.
-        Unsupported,
+        /// Preloaded: the source is being asked what it holds.
+        Resolving,
         /// Preloaded: the golden claim's sync waits for its turn.
         Queued,
         /// Preloaded: the golden claim is being filled.
         Syncing,
+        /// Preloaded: the snapshot of the master is being taken.
+        Cutting,
         /// Preloaded: an attempt failed and another follows.
         BackingOff,
         /// Preloaded: the golden claim is bound, and its snapshot ready where one is asked for.

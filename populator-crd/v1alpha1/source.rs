@@ -53,6 +53,63 @@ pub enum PullPolicy {
     Never,
 }
 
+/// How a volume is presented, as in a claim's spec.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum VolumeMode {
+    /// A file system with the disk as a file.
+    #[default]
+    Filesystem,
+    /// A device with the disk from its first byte.
+    Block,
+}
+
+impl VolumeMode {
+    /// The word of a claim's spec.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Filesystem => "Filesystem",
+            Self::Block => "Block",
+        }
+    }
+}
+
+/// Who may use a volume at once, as in a claim's spec.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AccessMode {
+    /// One node.
+    ReadWriteOnce,
+    /// Many nodes, none of which writes.
+    ReadOnlyMany,
+    /// Many nodes.
+    ReadWriteMany,
+    /// One pod.
+    ReadWriteOncePod,
+}
+
+impl AccessMode {
+    /// The word of a claim's spec.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadWriteOnce => "ReadWriteOnce",
+            Self::ReadOnlyMany => "ReadOnlyMany",
+            Self::ReadWriteMany => "ReadWriteMany",
+            Self::ReadWriteOncePod => "ReadWriteOncePod",
+        }
+    }
+}
+
+/// What becomes of golden data when its image is deleted.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum GoldenPolicy {
+    /// It stays.
+    #[default]
+    Retain,
+    /// Masters and their snapshots go with the image.
+    Delete,
+}
+
 /// What is wrong with a spec. The API server refuses all of these on write; they remain for objects that were stored
 /// before a rule existed, and name the same fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

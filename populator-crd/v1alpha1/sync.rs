@@ -1,6 +1,7 @@
 //! `VMDiskSync`: the record of one filling of one claim.
 
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::VMDiskSyncStatus;
@@ -35,6 +36,7 @@ use super::VMDiskSyncStatus;
     printcolumn(name = "Attempt", type_ = "integer", json_path = ".status.attempt"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Claim-Namespace", type_ = "string", json_path = ".spec.claim.namespace", priority = 1),
+    printcolumn(name = "Purpose", type_ = "string", json_path = ".spec.purpose", priority = 1),
     printcolumn(name = "Route", type_ = "string", json_path = ".status.route.kind", priority = 1),
     printcolumn(name = "Stage", type_ = "string", json_path = ".status.progress.stage", priority = 1),
     printcolumn(name = "Node", type_ = "string", json_path = ".status.node", priority = 1),
@@ -49,10 +51,23 @@ use super::VMDiskSyncStatus;
 #[x_kube(validation = Rule::new("self == oldSelf")
     .message("the spec of a VMDiskSync is immutable; delete the sync to retry its claim from the start"))]
 pub struct VMDiskSyncSpec {
+    /// What the claim is for.
+    #[serde(default)]
+    pub purpose: Purpose,
     /// The claim that is filled.
     pub claim: ClaimReference,
     /// The image it is filled from.
     pub image: ImageReference,
+}
+
+/// What a claim is filled for.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// For whoever made the claim.
+    #[default]
+    Claim,
+    /// The claim is the controller's own, never handed out: golden data is cut from it. The record outlives it.
+    Master,
 }
 
 /// A claim, in any namespace.

@@ -122,6 +122,11 @@ pub struct VMDiskSyncStatus {
     #[schemars(with = "LastFailure")]
     pub last_failure: Option<LastFailure>,
 
+    /// Of a master alone: the golden data that is cut from it, and what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "GoldenRecord")]
+    pub golden: Option<Box<GoldenRecord>>,
+
     /// Admitted: the gate let the current attempt run. Succeeded: the claim is bound to a volume that holds the disk
     /// (Unknown while that is open, False when it was given up).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -223,10 +228,33 @@ pub enum Stage {
 pub struct Route {
     /// The way.
     pub kind: RouteKind,
+    /// What it is cut from, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Origin")]
+    pub from: Option<Origin>,
     /// Why this way, where another would have been possible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub reason: Option<String>,
+}
+
+impl Route {
+    /// From the source, and nothing speaks for another way.
+    #[must_use]
+    pub const fn fetch() -> Self {
+        Self { kind: RouteKind::Fetch, from: None, reason: None }
+    }
+}
+
+/// What a volume is cut from: an object in the sync's namespace.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Its name: a VolumeSnapshot's, or a claim's where the route is Clone.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its UID: another object of that name is not it.
+    #[schemars(length(min = 1, max = 64))]
+    pub uid: String,
 }
 
 /// The ways to fill a claim.
@@ -236,8 +264,86 @@ pub enum RouteKind {
     Fetch,
     /// From the snapshot of golden data; uses no network.
     Snapshot,
+    /// A clone of the golden master; uses no network.
+    Clone,
     /// An empty disk.
     Blank,
+}
+
+/// Golden data: one master, and what is cut from it.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct GoldenRecord {
+    /// The hash of all that decides the bytes of a volume: same key, same bytes.
+    #[schemars(length(max = 64))]
+    pub key: String,
+
+    /// The UID of the image whose source was last found to have this key. An image that was deleted and applied again goes
+    /// on with what was made for the one before.
+    #[schemars(length(max = 64))]
+    pub image_uid: String,
+
+    /// The generation of that image.
+    #[schemars(range(min = 0))]
+    pub generation: i64,
+
+    /// Where it is.
+    pub phase: GoldenPhase,
+
+    /// Why it is there, where that needs words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub reason: Option<String>,
+
+    /// The CSI driver of the master's volume: of what its storage can be cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub driver: Option<String>,
+
+    /// The file system of the master's volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub fs_type: Option<String>,
+
+    /// The CSI volume handle of the master's volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub volume_handle: Option<String>,
+
+    /// The VolumeSnapshot that was taken of the master.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Origin")]
+    pub snapshot: Option<Origin>,
+
+    /// The least bytes that a volume made from the snapshot has, where its driver says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub restore_size: Option<i64>,
+
+    /// When it became ready to be cut from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub cut_at: Option<Time>,
+}
+
+/// The phases of golden data.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum GoldenPhase {
+    /// The master is being filled.
+    #[default]
+    Filling,
+    /// The snapshot is being taken.
+    Cutting,
+    /// Claims are cut from it.
+    Ready,
+    /// Another key took its place.
+    Superseded,
+    /// Nothing can be cut from it; another master takes its place.
+    Unusable,
+    /// Master and snapshot are being removed.
+    Pruning,
+    /// Master and snapshot are gone; this record remains.
+    Pruned,
 }
 
 /// How an attempt failed.

@@ -12,6 +12,7 @@
 //! ```
 
 pub mod actor;
+pub mod lanes;
 pub mod permits;
 pub mod schedule;
 
@@ -19,6 +20,7 @@ use jiff::Timestamp;
 use populator_crd::v1alpha1::{SyncPhase, VMDiskSyncStatus};
 
 pub use actor::{Gate, GateSettings};
+pub use lanes::{Lane, Lanes};
 
 use crate::{policy::Policy, sync::decide::start_left, worker::Worker};
 

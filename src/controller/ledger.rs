@@ -10,7 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 use kube::{ResourceExt, runtime::watcher::Event};
-use populator_crd::v1alpha1::{SourceFacts, SyncPhase, VMDiskSync};
+use populator_crd::v1alpha1::{Purpose, SourceFacts, SyncPhase, VMDiskSync};
 
 use crate::world::phase;
 
@@ -50,12 +50,18 @@ struct Books {
 #[derive(Default)]
 struct Page {
     syncs: HashSet<u128>,
+    /// Of masters, which are nobody's claims.
+    masters: HashSet<u128>,
     latest: Option<Success>,
 }
 
 impl Page {
     fn add(&mut self, sync: &VMDiskSync) {
-        self.syncs.insert(id(sync));
+        if sync.spec.purpose == Purpose::Master {
+            self.masters.insert(id(sync));
+        } else {
+            self.syncs.insert(id(sync));
+        }
         let success = success(sync);
         if self.latest.as_ref().is_none_or(|latest| latest.finished_at <= success.finished_at) {
             self.latest = Some(success);
@@ -117,7 +123,8 @@ impl Books {
     fn remove(&mut self, sync: &VMDiskSync) {
         if let Some(page) = self.current.get_mut(&sync.spec.image.uid) {
             page.syncs.remove(&id(sync));
-            if page.syncs.is_empty() {
+            page.masters.remove(&id(sync));
+            if page.syncs.is_empty() && page.masters.is_empty() {
                 self.current.remove(&sync.spec.image.uid);
             }
         }

@@ -17,6 +17,7 @@
 pub mod cache;
 pub mod conditions;
 pub mod gate;
+pub mod golden;
 pub mod image;
 pub mod ledger;
 pub mod observer;

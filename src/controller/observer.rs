@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use populator_crd::{
     names,
-    v1alpha1::{SyncPhase, VMDiskSync},
+    v1alpha1::{GoldenPhase, SyncPhase, VMDiskSync},
 };
 use tokio::{
     select,
@@ -19,11 +19,11 @@ use volume_populator::ClaimRef;
 
 use crate::{
     cache::Change,
-    gate::{self, Gate},
+    gate::{self, Lane, Lanes},
     image::ImageKey,
     policy::PolicyReceiver,
     sync::{progress::Progresses, records::claim_of, transition},
-    world::{Changes, World, phase},
+    world::{Changes, World, golden, phase},
 };
 
 /// Whom changes are told.
@@ -31,7 +31,7 @@ pub struct Audience {
     /// The machinery.
     pub wake: mpsc::UnboundedSender<ClaimRef>,
     /// The gate.
-    pub gate: Gate,
+    pub gate: Lanes,
     /// The images' statuses.
     pub images: mpsc::UnboundedSender<ImageKey>,
     /// The followers of logs.
@@ -83,10 +83,11 @@ struct Observer {
     world: World,
     policy: PolicyReceiver,
     audience: Audience,
-    /// The phase in which each sync was seen last.
-    phases: HashMap<String, Option<SyncPhase>>,
+    /// The phases in which each sync, and the golden data that it tells of, were seen last.
+    phases: HashMap<String, Phases>,
 }
 
+type Phases = (Option<SyncPhase>, Option<GoldenPhase>);
 type Settled = Result<(), gate::actor::Closed>;
 
 impl Observer {
@@ -102,9 +103,9 @@ impl Observer {
             // No receiver: the process is going down, here and below.
             let _ = self.audience.wake.send(claim_of(sync));
         }
-        let now = kept.then(|| phase(sync));
+        let now = kept.then(|| (phase(sync), golden(sync).map(|golden| golden.phase)));
         let before = match now {
-            Some(phase) => self.phases.insert(uid.to_owned(), phase).map(Some),
+            Some(phases) => self.phases.insert(uid.to_owned(), phases).map(Some),
             None => self.phases.remove(uid).map(Some),
         };
         if before != Some(now) {
@@ -175,6 +176,6 @@ impl Observer {
         }
         let status = sync.as_ref().and_then(|sync| sync.status.as_ref());
         let held = gate::still_held(status, &worker, &self.policy.borrow().clone(), now);
-        gate.settle(sync_uid, held).await
+        gate.settle(Lane::of_status(status), sync_uid, held).await
     }
 }

@@ -10,23 +10,27 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     api::core::v1::{
         Affinity, Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, LocalObjectReference,
-        NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PersistentVolumeClaimVolumeSource, Pod,
-        PodSecurityContext, PodSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretVolumeSource,
-        SecurityContext, ServiceAccountTokenProjection, Toleration, Volume, VolumeDevice, VolumeMount,
-        VolumeProjection,
+        NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PersistentVolumeClaim,
+        PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec, ProjectedVolumeSource,
+        ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, ServiceAccountTokenProjection,
+        Toleration, Volume, VolumeDevice, VolumeMount, VolumeProjection,
     },
     apimachinery::pkg::{
         api::resource::Quantity,
         apis::meta::v1::{ObjectMeta, OwnerReference},
     },
 };
-use populator_crd::{names, v1alpha1::SpecError};
+use kube::{Resource, ResourceExt};
+use populator_crd::{
+    names,
+    v1alpha1::{SpecError, VMDiskImage, VMDiskSyncStatus},
+};
 use vmdisk_wire::{Job, Operation, QEMU_ID, TargetKind};
 use volume_populator::ClaimRef;
 
 pub use job::{Order, job, needs_scratch, target_kind};
 
-use crate::worker::CONTAINER;
+use crate::{golden::observe::GENERATION_ANNOTATION, policy::Policy, worker::CONTAINER};
 
 /// Annotation on a worker: the attempt that it is.
 pub const ATTEMPT_ANNOTATION: &str = "pelotech.ot/attempt";
@@ -53,14 +57,57 @@ pub enum Task<'a> {
     Fill(Order<'a>),
     /// Ask whether the source can be had; no volume, and so nothing that could be written.
     Inspect(Order<'a>),
+    /// Grow what was cut from golden data to the size of the claim, and see that the disk is there; no source.
+    Finish(Order<'a>),
 }
 
 impl<'a> Task<'a> {
     const fn order(self) -> Order<'a> {
         match self {
-            Self::Fill(order) | Self::Inspect(order) => order,
+            Self::Fill(order) | Self::Inspect(order) | Self::Finish(order) => order,
         }
     }
+
+    /// Whether there is a volume to be written.
+    const fn has_volume(self) -> bool {
+        matches!(self, Self::Fill(_) | Self::Finish(_))
+    }
+
+    /// Whether there is a source to be asked.
+    const fn has_source(self) -> bool {
+        matches!(self, Self::Fill(_) | Self::Inspect(_))
+    }
+}
+
+/// The pod that asks what an image's source holds, for the image itself and no claim.
+///
+/// # Errors
+///
+/// [`SpecError`] when the image's spec does not say what to do.
+pub fn inspector(image: &VMDiskImage, policy: &Policy, worker_image: &str) -> Result<Pod, SpecError> {
+    let (namespace, uid) = (image.namespace().unwrap_or_default(), image.uid().unwrap_or_default());
+    let (claim, status) = (PersistentVolumeClaim::default(), VMDiskSyncStatus::default());
+    let order = Order { image, claim: &claim, status: &status, policy, prime_uid: None };
+    let claim_ref = ClaimRef { namespace: namespace.clone(), name: image.name_any(), uid };
+    let pod = WorkerPod {
+        task: Task::Inspect(order),
+        claim_ref: &claim_ref,
+        namespace: &namespace,
+        owner: image.controller_owner_ref(&()).unwrap_or_default(),
+        node: None,
+        image: worker_image,
+    };
+    let mut pod = pod.build()?;
+    let meta = &mut pod.metadata;
+    // It serves no claim.
+    meta.labels
+        .get_or_insert_default()
+        .retain(|key, _| ![names::CLAIM_UID_LABEL, names::CLAIM_NAMESPACE_LABEL].contains(&key.as_str()));
+    meta.annotations = Some(owned([
+        (names::IMAGE_NAME_ANNOTATION, image.name_any()),
+        (GENERATION_ANNOTATION, image.metadata.generation.unwrap_or_default().to_string()),
+    ]));
+    Ok(pod)
 }
 
 /// What a worker pod is made from.
@@ -93,9 +140,10 @@ impl WorkerPod<'_> {
         let job = match self.task {
             Task::Fill(order) => job(order)?,
             Task::Inspect(order) => Job { operation: Operation::Inspect, target: None, ..job(order)? },
+            Task::Finish(order) => Job { operation: Operation::Finish, ..job(order)? },
         };
         let (volumes, mounts, devices) = self.volumes();
-        let identity = spec.service_account_name.clone();
+        let identity = spec.service_account_name.clone().filter(|_| self.task.has_source());
         Ok(Pod {
             metadata: self.metadata(),
             spec: Some(PodSpec {
@@ -106,7 +154,7 @@ impl WorkerPod<'_> {
                 service_account_name: identity,
                 enable_service_links: Some(false),
                 security_context: Some(pod_security()),
-                affinity: self.node.filter(|_| matches!(self.task, Task::Fill(_))).map(affinity),
+                affinity: self.node.filter(|_| self.task.has_volume()).map(affinity),
                 node_selector: some(policy.worker.node_selector.clone()),
                 tolerations: Some(self.tolerations()),
                 priority_class_name: policy.worker.priority_class.clone(),
@@ -147,7 +195,7 @@ impl WorkerPod<'_> {
         ];
         ObjectMeta {
             name: Some(match self.task {
-                Task::Fill(_) => names::worker(&self.claim_ref.uid),
+                Task::Fill(_) | Task::Finish(_) => names::worker(&self.claim_ref.uid),
                 Task::Inspect(_) => names::inspector(&self.claim_ref.uid),
             }),
             namespace: Some(self.namespace.to_owned()),
@@ -163,7 +211,7 @@ impl WorkerPod<'_> {
         let mut volumes = Vec::new();
         let mut mounts = Vec::new();
         let mut devices = Vec::new();
-        if let Task::Fill(order) = self.task {
+        if self.task.has_volume() {
             volumes.push(Volume {
                 name: TARGET.into(),
                 persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
@@ -172,12 +220,15 @@ impl WorkerPod<'_> {
                 }),
                 ..Volume::default()
             });
-            match target_kind(order.claim) {
+            match target_kind(self.task.order().claim) {
                 TargetKind::Filesystem => mounts.push(mount(TARGET, vmdisk_wire::TARGET_DIRECTORY, false)),
                 TargetKind::Block => {
                     devices.push(VolumeDevice { name: TARGET.into(), device_path: vmdisk_wire::TARGET_DEVICE.into() });
                 }
             }
+        }
+        if !self.task.has_source() {
+            return (volumes, mounts, devices);
         }
         // Secret and ConfigMap are optional: a pod that waits for one that is missing says nothing to anybody, while a
         // worker that finds none says so and ends.
@@ -235,7 +286,7 @@ impl WorkerPod<'_> {
         {
             environment.extend(value.as_deref().map(|value| variable(name, value)));
         }
-        if self.task.order().image.spec.service_account_name.is_some() {
+        if self.task.has_source() && self.task.order().image.spec.service_account_name.is_some() {
             let path = format!("{CLOUD_TOKEN_DIRECTORY}/{CLOUD_TOKEN_FILE}");
             environment.push(variable("AWS_WEB_IDENTITY_TOKEN_FILE", &path));
         }

@@ -39,6 +39,8 @@ pub struct Policy {
     pub unread: Vec<&'static str>,
     /// How many syncs may run at once; 0 lets nothing new start.
     pub concurrency: usize,
+    /// How many claims may be cut from golden data at once.
+    pub restore_concurrency: usize,
     /// Retries after the first attempt.
     pub retry_limit: u32,
     /// Attempts that the cluster's own life cut short, after which a sync is given up.
@@ -102,6 +104,7 @@ impl Default for Policy {
         Self {
             unread: Vec::new(),
             concurrency: 4,
+            restore_concurrency: 10,
             retry_limit: 2,
             disruption_limit: 10,
             retry_backoff: Duration::from_mins(5),
@@ -128,6 +131,12 @@ impl Policy {
     #[must_use]
     pub fn permits(&self) -> usize {
         if self.unread.is_empty() { self.concurrency } else { 0 }
+    }
+
+    /// How many claims may be cut from golden data now: as [`Policy::permits`].
+    #[must_use]
+    pub fn restore_permits(&self) -> usize {
+        if self.unread.is_empty() { self.restore_concurrency } else { 0 }
     }
 
     /// Why nothing new may start, as a sentence for who waits; `None`: the policy is open.

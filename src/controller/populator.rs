@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{Client, Resource, ResourceExt};
 use populator_crd::{
     names, quantity,
-    v1alpha1::{Route, RouteKind, SyncPhase, TargetFacts, VMDiskImage, VMDiskSync, VMDiskSyncStatus},
+    v1alpha1::{Purpose, Route, RouteKind, SyncPhase, TargetFacts, VMDiskImage, VMDiskSync, VMDiskSyncStatus},
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -26,11 +26,11 @@ use volume_populator::{
 };
 
 use crate::{
-    gate::Gate,
-    image,
+    gate::{Lane, Lanes},
+    golden, image,
     pod::{Order, Task},
     policy::{Policy, PolicyReceiver},
-    route,
+    route::{self, Choice},
     runtime::{metrics::Metrics, tasks::Tasks},
     sync::{
         decide::{self, Answer, Ending, Permit, Prime, Situation, Step},
@@ -41,7 +41,7 @@ use crate::{
         verdict::{self, Question, Verdict},
     },
     worker::Worker,
-    world::{World, is_inspector, owner_of, phase},
+    world::{World, golden as golden_of, is_inspector, owner_of, phase},
 };
 
 /// The most steps of one pass: a bound on a loop that ends by itself, in case two deciders disagree.
@@ -62,7 +62,7 @@ pub struct DiskPopulator {
     world: World,
     records: Records,
     trials: Trials,
-    gate: Gate,
+    gate: Lanes,
     policy: PolicyReceiver,
     metrics: Metrics,
     worker_image: String,
@@ -80,7 +80,7 @@ pub struct Parts {
     /// Our own objects.
     pub world: World,
     /// The gate.
-    pub gate: Gate,
+    pub gate: Lanes,
     /// The policy in force.
     pub policy: PolicyReceiver,
     /// Our metrics.
@@ -125,7 +125,8 @@ impl DiskPopulator {
         let mut permit = Permit::Unasked;
         for _ in 0..STEPS {
             let Some(sync) = self.records.find(claim, &context.source_namespace) else {
-                match self.enter(context).await? {
+                let choice = self.choose(context, purpose_of(context), &VMDiskSyncStatus::default(), &target)?;
+                match self.enter(context, &choice).await? {
                     Ok(entered) => permit = entered,
                     Err(refused) => return Ok(Populate::Hold(wait(Some(refused), Some(REFUSED_AGAIN)))),
                 }
@@ -135,14 +136,17 @@ impl DiskPopulator {
                 return Ok(Populate::Hold(wait));
             }
             let policy = Arc::clone(&self.policy.borrow());
-            let (sync_uid, none) = (sync.uid().unwrap_or_default(), VMDiskSyncStatus::default());
-            let status = sync.status.as_ref().unwrap_or(&none);
+            let sync_uid = sync.uid().unwrap_or_default();
+            let status = &sync.status.clone().unwrap_or_default();
             let pod = self.world.worker_of(&claim.uid, &sync_uid);
             let now = Timestamp::now();
             let worker = Worker::observe(pod.as_deref(), now);
-            let route = route::choose(&image.spec)?;
             let others = self.world.of_image(&sync.spec.image.uid);
-            let verdict = self.verdict(&sync, &route, &target, &policy, &others, now);
+            let (route, verdict) = match self.choose(context, sync.spec.purpose, status, &target)? {
+                Choice::Go(route) => (route.clone(), self.verdict(&sync, &route, &target, &policy, &others, now)),
+                Choice::Wait(message) => (Route::fetch(), Verdict::Golden { message }),
+            };
+            let (lane, admitted_in) = (Lane::of(route.kind), Lane::of_status(Some(status)));
             if verdict != Verdict::Go && phase(&sync) != Some(SyncPhase::Syncing) {
                 // It goes by another sync of its image, and its turn is the next one's.
                 self.gate.withdraw(&sync_uid).await?;
@@ -177,9 +181,9 @@ impl DiskPopulator {
             let order = Order { image, claim: &context.claim, status, policy: &policy, prime_uid };
             match decide::next(&situation) {
                 Step::AskGate(_) if status.phase == Some(SyncPhase::Syncing) => {
-                    permit = self.gate.adopt(&sync_uid).await?;
+                    permit = self.gate.adopt(admitted_in, &sync_uid).await?;
                 }
-                Step::AskGate(place) => permit = self.gate.request(&sync_uid, place, claim).await?,
+                Step::AskGate(place) => permit = self.gate.request(lane, &sync_uid, place, claim).await?,
                 Step::Write(next) => {
                     self.write(&sync, &next, &worker).await?;
                     permit = if next.phase != Some(SyncPhase::Syncing) {
@@ -187,17 +191,17 @@ impl DiskPopulator {
                     } else if status.phase == next.phase {
                         permit
                     } else {
-                        self.gate.admitted(&sync_uid).await?;
+                        self.gate.admitted(Lane::of_status(Some(&next)), &sync_uid).await?;
                         Permit::Fresh
                     };
                 }
                 Step::Vouch => {
-                    self.gate.admitted(&sync_uid).await?;
+                    self.gate.admitted(admitted_in, &sync_uid).await?;
                     permit = Permit::Fresh;
                 }
                 Step::CreateWorker => {
-                    let Some(refused) = self.create_worker(Task::Fill(order), context, &sync).await? else {
-                        self.gate.started(&sync_uid).await?;
+                    let Some(refused) = self.create_worker(task(order), context, &sync).await? else {
+                        self.gate.started(admitted_in, &sync_uid).await?;
                         permit = Permit::Used;
                         continue;
                     };
@@ -206,16 +210,19 @@ impl DiskPopulator {
                     permit = Permit::Unasked;
                 }
                 Step::CreateInspector => return self.inspect(order, context, &sync).await,
-                Step::DeleteWorker => {
-                    if let Some(pod) = pod {
-                        self.delete_worker(&pod, &worker).await?;
-                    }
-                    return Ok(Populate::Hold(wait(None, Some(LOOK_AGAIN))));
-                }
-                Step::Answer(answer) => return Ok(to_machinery(answer, &sync, context)),
+                Step::DeleteWorker => return self.stop(pod.as_deref(), &worker).await,
+                Step::Answer(answer) => return Ok(self.to_machinery(answer, &sync, context)),
             }
         }
         Err(format!("the sync of claim {}/{} did not come to rest", claim.namespace, claim.name).into())
+    }
+
+    /// Tells a worker to go, and waits until it is seen gone.
+    async fn stop(&self, pod: Option<&Pod>, worker: &Worker) -> CallbackResult<Populate> {
+        if let Some(pod) = pod {
+            self.delete_worker(pod, worker).await?;
+        }
+        Ok(Populate::Hold(wait(None, Some(LOOK_AGAIN))))
     }
 
     /// Asks, without a volume, whether the source can be had.
@@ -230,6 +237,64 @@ impl DiskPopulator {
         Ok(Populate::Hold(wait(refused.map(notice), Some(LOOK_AGAIN))))
     }
 
+    /// Which way the claim is filled.
+    fn choose(
+        &self,
+        context: &Context<VMDiskImage>,
+        purpose: Purpose,
+        status: &VMDiskSyncStatus,
+        target: &TargetFacts,
+    ) -> CallbackResult<Choice> {
+        let image = &*context.source;
+        let preloads = image.spec.storage_class.is_some();
+        let masters =
+            if preloads { self.world.masters(&context.source_namespace, &image.name_any()) } else { Vec::new() };
+        let told = self.world.preloads.of(&image.uid().unwrap_or_default()).filter(|_| preloads);
+        let question = route::Question {
+            image,
+            purpose,
+            status,
+            target,
+            class: context.class.as_deref(),
+            masters: &masters,
+            told: told.as_ref(),
+        };
+        Ok(route::choose(&question)?)
+    }
+
+    fn to_machinery(&self, answer: Answer, sync: &VMDiskSync, context: &Context<VMDiskImage>) -> Populate {
+        match answer {
+            Answer::Hold(notice, at_most) => Populate::Hold(wait(notice, at_most)),
+            Answer::Running(at_most) => Populate::Running(wait(None, at_most)),
+            Answer::Filled => Populate::Filled,
+            Answer::Discard(notice, at_most) => Populate::Discard(wait(notice, at_most)),
+            Answer::Failed(notice) => Populate::Failed(wait(Some(notice), None)),
+            Answer::NeedPrime => Populate::NeedPrime(self.prime_spec(sync, context)),
+        }
+    }
+
+    fn prime_spec(&self, sync: &VMDiskSync, context: &Context<VMDiskImage>) -> PrimeSpec {
+        let image = &*context.source;
+        let route = sync.status.as_ref().and_then(|status| status.route.as_ref());
+        let from = route.and_then(|route| route.from.as_ref());
+        let masters = self.world.masters(&context.source_namespace, &image.name_any());
+        let cut_from = masters
+            .iter()
+            .filter_map(|master| golden_of(master))
+            .find(|golden| golden.snapshot.is_some() && golden.snapshot.as_ref() == from);
+        PrimeSpec {
+            owner: sync.controller_owner_ref(&()),
+            labels: [
+                (names::MANAGED_BY_LABEL.to_owned(), names::MANAGER.to_owned()),
+                (names::IMAGE_UID_LABEL.to_owned(), image.uid().unwrap_or_default()),
+            ]
+            .into(),
+            data_source: route.and_then(route::data_source),
+            at_least_bytes: cut_from.and_then(|golden| golden.restore_size),
+            ..PrimeSpec::default()
+        }
+    }
+
     /// What the image's other syncs know of it. As long as nobody was ever filled from it, one at a time tries.
     fn verdict(
         &self,
@@ -240,7 +305,8 @@ impl DiskPopulator {
         others: &[Arc<VMDiskSync>],
         now: Timestamp,
     ) -> Verdict {
-        if route.kind == RouteKind::Blank {
+        // What uses no source cannot tell anything of one.
+        if route.kind != RouteKind::Fetch {
             return Verdict::Go;
         }
         let generation = sync.status.as_ref().and_then(|status| status.image_generation);
@@ -266,18 +332,20 @@ impl DiskPopulator {
 
     /// Creates the record of a new sync, one claim at a time in the order in which the machinery asked: the answers of the
     /// API server come in any order. `Err`: what to tell the claim, where the controller may not.
-    async fn enter(&self, context: &Context<VMDiskImage>) -> CallbackResult<Result<Permit, Notice>> {
+    async fn enter(&self, context: &Context<VMDiskImage>, choice: &Choice) -> CallbackResult<Result<Permit, Notice>> {
         let _turn = self.entrance.lock().await;
         let claim = &context.claim_ref;
-        match self.records.create(claim, &context.source, &context.source_namespace).await {
+        let purpose = purpose_of(context);
+        match self.records.create(claim, purpose, &context.source, &context.source_namespace).await {
             Ok(()) => {}
             Err(error) if error.is_forbidden() => return Ok(Err(not_permitted(&context.source_namespace))),
             Err(error) => return Err(error.into()),
         }
         // Its place is taken here, in the order of arrival. The record says it to the second only.
-        match self.records.find(claim, &context.source_namespace) {
-            Some(sync) if sync.status.as_ref().is_none_or(transition::is_new) => {
-                Ok(Ok(self.gate.request(&sync.uid().unwrap_or_default(), None, claim).await?))
+        match (self.records.find(claim, &context.source_namespace), choice) {
+            (Some(sync), Choice::Go(route)) if sync.status.as_ref().is_none_or(transition::is_new) => {
+                let uid = sync.uid().unwrap_or_default();
+                Ok(Ok(self.gate.request(Lane::of(route.kind), &uid, None, claim).await?))
             }
             _ => Ok(Ok(Permit::Unasked)),
         }
@@ -488,23 +556,15 @@ fn binds_immediately(claim: &PersistentVolumeClaim) -> bool {
     claim.annotations().get(names::BIND_IMMEDIATELY_ANNOTATION).is_some_and(|value| value == "true")
 }
 
-fn to_machinery(answer: Answer, sync: &VMDiskSync, context: &Context<VMDiskImage>) -> Populate {
-    match answer {
-        Answer::Hold(notice, at_most) => Populate::Hold(wait(notice, at_most)),
-        Answer::Running(at_most) => Populate::Running(wait(None, at_most)),
-        Answer::Filled => Populate::Filled,
-        Answer::Discard(notice, at_most) => Populate::Discard(wait(notice, at_most)),
-        Answer::Failed(notice) => Populate::Failed(wait(Some(notice), None)),
-        Answer::NeedPrime => Populate::NeedPrime(PrimeSpec {
-            owner: sync.controller_owner_ref(&()),
-            labels: [
-                (names::MANAGED_BY_LABEL.to_owned(), names::MANAGER.to_owned()),
-                (names::IMAGE_UID_LABEL.to_owned(), context.source.uid().unwrap_or_default()),
-            ]
-            .into(),
-            ..PrimeSpec::default()
-        }),
-    }
+/// What the worker does on the route that was latched.
+fn task(order: Order<'_>) -> Task<'_> {
+    let cut = order.status.route.as_ref().is_some_and(|route| route::is_cut(route.kind));
+    if cut { Task::Finish(order) } else { Task::Fill(order) }
+}
+
+/// What a claim is for: its own maker, or to be cut from.
+fn purpose_of(context: &Context<VMDiskImage>) -> Purpose {
+    if golden::objects::is_master(&context.claim, &context.source) { Purpose::Master } else { Purpose::Claim }
 }
 
 /// What a claim offers to a disk.

@@ -36,7 +36,8 @@ use tokio_util::sync::CancellationToken;
 use volume_populator::{Config, Machinery};
 
 use crate::{
-    gate::{Gate, GateSettings},
+    gate::{Gate, GateSettings, Lane, Lanes},
+    golden::{self, reconciler::Golden},
     image::reconciler::{self, Statuses},
     observer::{self, Audience},
     policy,
@@ -147,22 +148,37 @@ impl Lead {
         world.ready().await;
 
         // From the objects alone, before anybody asks: earlier syncs keep their permits and their places.
-        let permits = world.permits(&policy.borrow(), Timestamp::now());
-        let (gate, gatekeeper) =
-            Gate::new(GateSettings { permits, policy: policy.clone(), wake: wake.clone(), metrics: metrics.clone() });
-        tasks.keep("gate", gatekeeper);
+        let [fetch, restore] = Lane::ALL.map(|lane| {
+            let permits = world.permits(lane, &policy.borrow(), Timestamp::now());
+            let settings =
+                GateSettings { lane, permits, policy: policy.clone(), wake: wake.clone(), metrics: metrics.clone() };
+            let (gate, gatekeeper) = Gate::new(settings);
+            tasks.keep("gate", gatekeeper);
+            gate
+        });
+        let gate = Lanes { fetch, restore };
         let records = Records::new(client.clone(), world.clone());
         let (images, changed) = mpsc::unbounded_channel();
         let audience = Audience {
             wake: wake.clone(),
             gate: gate.clone(),
-            images,
+            images: images.clone(),
             progress: Progresses::new(client.clone(), world.clone(), records.clone(), tasks.clone()),
         };
         tasks.keep("sweep", observer::sweep(world.clone(), wake.clone()));
         tasks.keep("observer", observer::run(world.clone(), changes, policy.clone(), audience));
         let statuses = Statuses { client: client.clone(), world: world.clone(), policy: policy.clone(), changed };
         tasks.keep("images' statuses", reconciler::run(statuses));
+        let preloads = Golden {
+            client: client.clone(),
+            world: world.clone(),
+            records: records.clone(),
+            policy: policy.clone(),
+            worker_image: settings.worker_image.clone(),
+            wake: wake.clone(),
+            statuses: images,
+        };
+        tasks.keep("golden data", golden::reconciler::run(preloads));
         tasks.keep("history", history::run(client.clone(), policy.clone()));
         tasks.keep("registration", registration::run(client.clone()));
 

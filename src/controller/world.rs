@@ -15,14 +15,15 @@ use kube::{
 };
 use populator_crd::{
     names,
-    v1alpha1::{SyncPhase, VMDiskSync},
+    v1alpha1::{GoldenPhase, GoldenRecord, Purpose, SyncPhase, VMDiskSync},
 };
 use tokio::sync::mpsc;
 use volume_populator::ClaimRef;
 
 use crate::{
     cache::{Cache, Change, Worth, watch},
-    gate::{self, permits::Permits, schedule::Place},
+    gate::{self, Lane, permits::Permits, schedule::Place},
+    golden::told::Preloads,
     ledger::Ledger,
     policy::Policy,
     sync::{
@@ -44,6 +45,8 @@ pub struct World {
     pub pods: Arc<Cache<Pod>>,
     /// What is done, image by image.
     pub ledger: Arc<Ledger>,
+    /// Where the preloads of images stand.
+    pub preloads: Arc<Preloads>,
     vouched: Arc<Mutex<Vouched>>,
 }
 
@@ -87,7 +90,13 @@ impl World {
             of_pods.of_claim(claim).iter().any(|sync| sync.metadata.namespace == pod.metadata.namespace)
         };
         let (pods, pod_changes) = Cache::new(claim_uid_of, Box::new(in_place));
-        let world = Self { syncs, pods: Arc::new(pods), ledger: Arc::default(), vouched: Arc::default() };
+        let world = Self {
+            syncs,
+            pods: Arc::new(pods),
+            ledger: Arc::default(),
+            preloads: Arc::default(),
+            vouched: Arc::default(),
+        };
         let changes = Changes { syncs: sync_changes, pods: pod_changes };
         (world, changes)
     }
@@ -211,18 +220,20 @@ impl World {
 
     /// The permits and the queue as these objects tell them.
     #[must_use]
-    pub fn permits(&self, policy: &Policy, now: Timestamp) -> Permits {
+    pub fn permits(&self, lane: Lane, policy: &Policy, now: Timestamp) -> Permits {
         let syncs = self.syncs.all();
         let held = |sync: &&Arc<VMDiskSync>| {
             let uid = sync.metadata.uid.as_deref().unwrap_or_default();
-            gate::still_held(sync.status.as_ref(), &self.worker(&sync.spec.claim.uid, uid, now), policy, now)
+            Lane::of_status(sync.status.as_ref()) == lane
+                && gate::still_held(sync.status.as_ref(), &self.worker(&sync.spec.claim.uid, uid, now), policy, now)
         };
         let holders = syncs.iter().filter(held).filter_map(|sync| sync.uid());
         let waiting = syncs
             .iter()
+            .filter(|sync| Lane::of_status(sync.status.as_ref()) == lane)
             .filter(|sync| matches!(phase(sync), None | Some(SyncPhase::Queued)))
             .filter_map(|sync| Some((place(sync)?, claim_of(sync))));
-        Permits::restore(policy.permits(), holders, waiting)
+        Permits::restore(lane.limit(policy), holders, waiting)
     }
 
     /// The inspectors that are on their way or at work.
@@ -244,6 +255,18 @@ impl World {
         claims
     }
 
+    /// The records of the masters of an image, by its name: an image that was deleted and applied again finds what was made
+    /// for the one before.
+    #[must_use]
+    pub fn masters(&self, namespace: &str, image: &str) -> Vec<Arc<VMDiskSync>> {
+        let of_image = |sync: &Arc<VMDiskSync>| {
+            sync.spec.purpose == Purpose::Master
+                && sync.metadata.namespace.as_deref() == Some(namespace)
+                && sync.spec.image.name == image
+        };
+        self.syncs.all().into_iter().filter(of_image).collect()
+    }
+
     /// The syncs of an image that are not done.
     #[must_use]
     pub fn of_image(&self, image_uid: &str) -> Vec<Arc<VMDiskSync>> {
@@ -255,7 +278,9 @@ impl World {
 /// costs no memory then. What it found out about an image that cannot be had is still needed.
 pub(crate) fn is_done(sync: &VMDiskSync) -> bool {
     match phase(sync) {
-        Some(SyncPhase::Succeeded) => true,
+        // Golden data outlives the filling of its master.
+        _ if golden(sync).is_some_and(|golden| golden.phase != GoldenPhase::Pruned) => false,
+        Some(SyncPhase::Succeeded) => sync.spec.purpose != Purpose::Master || golden(sync).is_some(),
         Some(SyncPhase::Cancelled) => !verdict::is_finding(sync),
         _ => false,
     }
@@ -281,6 +306,11 @@ fn claim_uid_of(pod: &Pod) -> Option<&str> {
     let uid = pod.labels().get(names::CLAIM_UID_LABEL)?;
     let name = pod.name_any();
     (name == names::worker(uid) || name == names::inspector(uid)).then_some(uid)
+}
+
+/// The golden data that a record tells of.
+pub(crate) fn golden(sync: &VMDiskSync) -> Option<&GoldenRecord> {
+    sync.status.as_ref()?.golden.as_deref()
 }
 
 pub(crate) fn phase(sync: &VMDiskSync) -> Option<SyncPhase> {

@@ -82,7 +82,7 @@ fn a_new_leader_finds_permits_and_queue_in_the_objects() {
     add_sync(&world, "done", Some(json!({"phase": "Succeeded"})));
 
     let policy = Policy { concurrency: 5, ..Policy::default() };
-    let mut permits = world.permits(&policy, now());
+    let mut permits = world.permits(Lane::Fetch, &policy, now());
     let holders: Vec<&str> = permits.holders().collect();
     assert_eq!(holders, ["admitted", "given-up", "running"], "who may run, or is about to");
     for uid in ["set-aside", "done", "ended", "stuck"] {
@@ -132,7 +132,7 @@ fn a_pod_that_bears_all_that_is_ours_is_not_ours_by_that() {
         assert_eq!(world.pods.of_claim("claim-a").len(), kept, "{namespace}/{name}");
         assert_eq!(world.worker_of("claim-a", "a"), None, "{namespace}/{name}: no record knows it");
     }
-    let permits = world.permits(&Policy { concurrency: 9, ..Policy::default() }, now());
+    let permits = world.permits(Lane::Fetch, &Policy { concurrency: 9, ..Policy::default() }, now());
     assert_eq!(permits.holders().collect::<Vec<_>>(), ["a"], "the record's own, not the pod's");
 }
 

@@ -27,6 +27,10 @@ fn image_status() -> Result<VMDiskImageStatus> {
         size: Some("24Gi".into()),
         claims: Some(ClaimCounts { queued: 1, syncing: 2, succeeded: 3, failed: 4 }),
         golden: Some(GoldenData {
+            key: "e3b0c442".into(),
+            uid: "0b8c6a1e".into(),
+            volume_handle: Some("pvc-1".into()),
+            since: Some(time()?),
             claim: "fedora".into(),
             snapshot: Some("fedora".into()),
             digest: Some("sha256:00".into()),
@@ -55,7 +59,24 @@ fn sync_status() -> Result<VMDiskSyncStatus> {
             bytes_per_second: Some(1 << 30),
             stage: Some(Stage::Finalizing),
         }),
-        route: Some(Route { kind: RouteKind::Fetch, reason: Some("the snapshot is in another driver".into()) }),
+        golden: Some(Box::new(GoldenRecord {
+            key: "e3b0c442".into(),
+            image_uid: "0b8c6a1e".into(),
+            generation: 3,
+            phase: GoldenPhase::Ready,
+            reason: Some("the snapshot is gone and is taken again".into()),
+            driver: Some("ebs.csi.aws.com".into()),
+            fs_type: Some("ext4".into()),
+            volume_handle: Some("vol-1".into()),
+            snapshot: Some(Origin { name: "fedora-e3b0c442".into(), uid: "s1".into() }),
+            restore_size: Some(1 << 30),
+            cut_at: Some(time()?),
+        })),
+        route: Some(Route {
+            kind: RouteKind::Fetch,
+            from: None,
+            reason: Some("the snapshot is in another driver".into()),
+        }),
         source: Some(source()),
         prime: Some("prime-0b8c6a1e-5b0c-4c7c-9a55-6f3f0c2f7d11".into()),
         prime_uid: Some("3f2c0c39-2a0e-4c58-8f0d-0f1a8a1f3a11".into()),
@@ -117,7 +138,7 @@ pub(crate) async fn survives(scene: &Scene) -> Result<()> {
 
     let claim = ClaimReference { namespace: scene.namespace.clone(), name: "vm".into(), uid: "0b8c6a1e".into() };
     let image = ImageReference { name: "fedora".into(), uid: stored.uid().unwrap_or_default(), generation: 1 };
-    let sync = VMDiskSync::new("vm-0b8c6a1e", VMDiskSyncSpec { claim, image });
+    let sync = VMDiskSync::new("vm-0b8c6a1e", VMDiskSyncSpec { purpose: Purpose::Claim, claim, image });
     let written = sync_status()?;
     assert_eq!(write(scene, &sync, &written).await?.status, Some(written));
     Ok(())

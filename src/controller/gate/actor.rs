@@ -10,11 +10,16 @@ use tokio::{
 };
 use volume_populator::ClaimRef;
 
-use super::permits::{Offer, Permits};
+use super::{
+    lanes::Lane,
+    permits::{Offer, Permits},
+};
 use crate::{policy::PolicyReceiver, runtime::metrics::Metrics, sync::decide::Permit};
 
 /// What the gate's task is made of.
 pub struct GateSettings {
+    /// Which permits these are.
+    pub lane: Lane,
     /// The permits, as restored.
     pub permits: Permits,
     /// The policy, for its concurrency.
@@ -119,17 +124,21 @@ impl Gate {
 }
 
 async fn run(settings: GateSettings, mut inbox: mpsc::Receiver<Command>) {
-    let GateSettings { mut permits, mut policy, wake, metrics } = settings;
+    let GateSettings { lane, mut permits, mut policy, wake, metrics } = settings;
     loop {
         let now = Timestamp::now();
-        permits.set_limit(policy.borrow_and_update().permits());
+        permits.set_limit(lane.limit(&policy.borrow_and_update()));
         permits.lapse(now);
         for Offer { claim, waited } in permits.offer(now) {
-            metrics.queue_wait(waited);
+            if lane == Lane::Fetch {
+                metrics.queue_wait(waited);
+            }
             // No receiver: the process is going down.
             let _ = wake.send(claim);
         }
-        metrics.gate(permits.waiting(), permits.in_use(), permits.limit());
+        if lane == Lane::Fetch {
+            metrics.gate(permits.waiting(), permits.in_use(), permits.limit());
+        }
 
         let lapse = permits.next_lapse().map(|at| until(now, at));
         select! {

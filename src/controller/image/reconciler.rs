@@ -82,6 +82,7 @@ pub async fn run(mut statuses: Statuses) {
                     due.remove(&key(&image));
                     behind.remove(&key(&image));
                     images.remove(&key(&image));
+                    statuses.world.preloads.forget(image.metadata.uid.as_deref().unwrap_or_default());
                 }
                 None => return,
             },
@@ -140,7 +141,8 @@ fn compute(statuses: &Statuses, image: &VMDiskImage) -> VMDiskImageStatus {
     let uid = image.uid().unwrap_or_default();
     let (syncs, done) = (statuses.world.of_image(&uid), statuses.world.ledger.of_image(&uid));
     let policy = Arc::clone(&statuses.policy.borrow());
-    status::compute(image, &syncs, &done, &policy, Timestamp::now())
+    let told = statuses.world.preloads.of(&uid);
+    status::compute(image, &syncs, &done, told.as_ref(), &policy, Timestamp::now())
 }
 
 async fn write(

@@ -8,14 +8,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use populator_crd::{
     quantity,
     v1alpha1::{
-        ClaimCounts, FailureClass, ImageCondition, ImagePhase, ImageReason, LastFailure, SourceFacts, SyncPhase,
-        VMDiskImage, VMDiskImageStatus, VMDiskSync, VMDiskSyncStatus,
+        ClaimCounts, FailureClass, ImageCondition, ImagePhase, ImageReason, LastFailure, Purpose, SourceFacts,
+        SyncPhase, VMDiskImage, VMDiskImageStatus, VMDiskSync, VMDiskSyncStatus,
     },
 };
 
 use super::{Invalid, validate};
 use crate::{
     conditions,
+    golden::told::Told,
     ledger::{Done, Success},
     policy::Policy,
     sync::failure::Concern,
@@ -28,6 +29,7 @@ pub fn compute(
     image: &VMDiskImage,
     syncs: &[Arc<VMDiskSync>],
     done: &Done,
+    told: Option<&Told>,
     policy: &Policy,
     now: Timestamp,
 ) -> VMDiskImageStatus {
@@ -37,7 +39,8 @@ pub fn compute(
     let records: Vec<&VMDiskSyncStatus> =
         syncs.iter().filter_map(|sync| sync.status.as_ref()).chain(&last_success).collect();
     let latest = latest(&records);
-    let said = [ready(invalid.as_ref()), resolved(latest), preloaded(image)];
+    let told = told.filter(|told| Some(told.generation) == generation);
+    let said = [ready(invalid.as_ref()), resolved(latest, told), preloaded(image, told)];
     let new = said.into_iter().map(|said| Condition {
         type_: said.condition.as_str().to_owned(),
         status: said.status.to_owned(),
@@ -55,15 +58,22 @@ pub fn compute(
         .iter()
         .filter(|record| record.image_generation == generation && record.source.is_some())
         .max_by_key(|record| record.started_at.as_ref().map(|time| time.0))
-        .and_then(|record| record.source.clone());
+        .and_then(|record| record.source.clone())
+        .or_else(|| told?.source.clone());
+    let golden = match (told, &image.status) {
+        (Some(told), _) => told.golden.clone(),
+        // Nobody has looked yet.
+        (None, Some(status)) => status.golden.clone(),
+        (None, None) => None,
+    };
     VMDiskImageStatus {
-        phase: Some(phase(&conditions, claims, latest)),
+        phase: Some(phase(image, &conditions, claims, latest)),
         message: Some(message(image, &conditions, claims, latest)),
         observed_generation: generation,
         size: size(image, source.as_ref()),
         source,
         claims: Some(claims),
-        golden: None,
+        golden,
         progress: progress(&records),
         failure_count: (failures > 0).then_some(failures),
         last_failure_time: last_failure.map(|last| last.time.clone()),
@@ -91,10 +101,19 @@ pub fn counts_alone(old: &VMDiskImageStatus, new: &VMDiskImageStatus) -> bool {
 
 /// The phase, derived from the conditions and the claims. For humans: no program may branch on it.
 #[must_use]
-pub fn phase(conditions: &[Condition], claims: ClaimCounts, latest: Option<&VMDiskSyncStatus>) -> ImagePhase {
+pub fn phase(
+    image: &VMDiskImage,
+    conditions: &[Condition],
+    claims: ClaimCounts,
+    latest: Option<&VMDiskSyncStatus>,
+) -> ImagePhase {
     let ready = conditions::find(conditions, ImageCondition::Ready.as_str());
     if ready.is_some_and(|ready| ready.status == "False") {
         return ImagePhase::Failed;
+    }
+    if image.spec.storage_class.is_some() {
+        return conditions::find(conditions, ImageCondition::Preloaded.as_str())
+            .map_or(ImagePhase::Pending, of_preload);
     }
     match (claims, latest.and_then(|latest| latest.phase)) {
         (ClaimCounts { syncing: 1.., .. }, _) => ImagePhase::Syncing,
@@ -103,6 +122,19 @@ pub fn phase(conditions: &[Condition], claims: ClaimCounts, latest: Option<&VMDi
         (_, Some(SyncPhase::Failed)) => ImagePhase::Failed,
         _ if claims.succeeded > 0 => ImagePhase::Succeeded,
         _ => ImagePhase::Pending,
+    }
+}
+
+fn of_preload(preloaded: &Condition) -> ImagePhase {
+    let is = |reasons: &[ImageReason]| reasons.iter().any(|reason| reason.as_str() == preloaded.reason);
+    if is(&[ImageReason::Succeeded]) {
+        ImagePhase::Succeeded
+    } else if is(&[ImageReason::Failed, ImageReason::NameTaken]) {
+        ImagePhase::Failed
+    } else if is(&[ImageReason::Syncing, ImageReason::Cutting]) {
+        ImagePhase::Syncing
+    } else {
+        ImagePhase::Queued
     }
 }
 
@@ -124,7 +156,14 @@ fn ready(invalid: Option<&Invalid>) -> Said {
     Said { condition: ImageCondition::Ready, status, reason, message }
 }
 
-fn resolved(latest: Option<&VMDiskSyncStatus>) -> Said {
+fn resolved(latest: Option<&VMDiskSyncStatus>, told: Option<&Told>) -> Said {
+    let condition = ImageCondition::SourceResolved;
+    if let Some((reason, message)) = told.and_then(|told| told.unresolved.clone()) {
+        return Said { condition, status: "False", reason, message };
+    }
+    if latest.is_none() && told.is_some_and(|told| told.source.is_some()) {
+        return Said { condition, status: "True", reason: ImageReason::Resolved, message: String::new() };
+    }
     let (status, reason, message) = match latest {
         Some(record) => match (record.phase, &record.last_failure) {
             (Some(SyncPhase::Succeeded), _) => ("True", ImageReason::Resolved, String::new()),
@@ -157,18 +196,17 @@ fn unresolved(record: &VMDiskSyncStatus, failure: &LastFailure) -> (&'static str
     }
 }
 
-fn preloaded(image: &VMDiskImage) -> Said {
-    let (reason, message) = match &image.spec.storage_class {
-        None => (ImageReason::NotRequested, "no storageClass is set: claims are filled when they ask".to_owned()),
-        Some(class) => (
-            ImageReason::Unsupported,
-            format!(
-                "this release does not preload: no golden claim is made in class {class}; a claim whose dataSourceRef \
-                 names this image is filled from its source"
-            ),
-        ),
+fn preloaded(image: &VMDiskImage, told: Option<&Told>) -> Said {
+    let condition = ImageCondition::Preloaded;
+    if image.spec.storage_class.is_none() {
+        let Told { status, reason, message, .. } = Told::nothing(0);
+        return Said { condition, status, reason, message };
+    }
+    let Some(Told { status, reason, message, .. }) = told.cloned() else {
+        let message = "the preload is about to be looked at".to_owned();
+        return Said { condition, status: "Unknown", reason: ImageReason::Resolving, message };
     };
-    Said { condition: ImageCondition::Preloaded, status: "False", reason, message }
+    Said { condition, status, reason, message }
 }
 
 /// The record of the attempt that began or ended last.
@@ -195,7 +233,7 @@ fn success(success: &Success) -> VMDiskSyncStatus {
 fn count(syncs: &[Arc<VMDiskSync>], done: &Done) -> ClaimCounts {
     let succeeded = i32::try_from(done.succeeded).unwrap_or(i32::MAX);
     let mut counts = ClaimCounts { succeeded, ..ClaimCounts::default() };
-    for sync in syncs {
+    for sync in syncs.iter().filter(|sync| sync.spec.purpose == Purpose::Claim) {
         match world::phase(sync) {
             None | Some(SyncPhase::Queued | SyncPhase::BackingOff) => counts.queued += 1,
             Some(SyncPhase::Syncing) => counts.syncing += 1,

@@ -38,7 +38,7 @@ fn compute_of(image: &VMDiskImage, syncs: Vec<VMDiskSyncStatus>) -> VMDiskImageS
         .into_iter()
         .map(|status| Arc::new(VMDiskSync { status: Some(status), ..VMDiskSync::default() }))
         .collect();
-    compute(image, &syncs, &Done::default(), &Policy::default(), at(100))
+    compute(image, &syncs, &Done::default(), None, &Policy::default(), at(100))
 }
 
 fn said(status: &VMDiskImageStatus) -> Vec<(&str, &str, &str)> {
@@ -64,12 +64,40 @@ fn an_image_that_nobody_used_is_ready_and_pending() {
 }
 
 #[test]
-fn a_preload_is_refused_by_name() {
+fn a_preload_is_told_as_it_stands() {
     let mut image = image();
     image.spec.storage_class = Some("gp3".into());
-    let status = compute_of(&image, vec![]);
-    assert_eq!(said(&status)[2], ("Preloaded", "False", "Unsupported"));
-    assert!(status.message.is_some_and(|message| message.contains("does not preload") && message.contains("gp3")));
+    let told =
+        |generation, reason, status| Told { reason, status, message: "so it is".into(), ..Told::nothing(generation) };
+    for (told, condition, phase) in [
+        (None, ("Preloaded", "Unknown", "Resolving"), ImagePhase::Queued),
+        (Some(told(1, ImageReason::Succeeded, "True")), ("Preloaded", "Unknown", "Resolving"), ImagePhase::Queued),
+        (Some(told(2, ImageReason::Queued, "False")), ("Preloaded", "False", "Queued"), ImagePhase::Queued),
+        (Some(told(2, ImageReason::BackingOff, "False")), ("Preloaded", "False", "BackingOff"), ImagePhase::Queued),
+        (Some(told(2, ImageReason::Syncing, "False")), ("Preloaded", "False", "Syncing"), ImagePhase::Syncing),
+        (Some(told(2, ImageReason::Cutting, "False")), ("Preloaded", "False", "Cutting"), ImagePhase::Syncing),
+        (Some(told(2, ImageReason::Failed, "False")), ("Preloaded", "False", "Failed"), ImagePhase::Failed),
+        (Some(told(2, ImageReason::NameTaken, "False")), ("Preloaded", "False", "NameTaken"), ImagePhase::Failed),
+        (Some(told(2, ImageReason::Succeeded, "True")), ("Preloaded", "True", "Succeeded"), ImagePhase::Succeeded),
+    ] {
+        let status = compute(&image, &[], &Done::default(), told.as_ref(), &Policy::default(), at(100));
+        assert_eq!((said(&status)[2], status.phase), (condition, Some(phase)), "{told:?}");
+    }
+}
+
+#[test]
+fn what_a_preload_found_out_about_the_source_is_told() {
+    let mut image = image();
+    image.spec.storage_class = Some("gp3".into());
+    let source = Some(SourceFacts { digest: Some("sha256:1".into()), ..SourceFacts::default() });
+    let found = Told { source: source.clone(), ..Told::nothing(2) };
+    let status = compute(&image, &[], &Done::default(), Some(&found), &Policy::default(), at(100));
+    assert_eq!((said(&status)[1], status.source.clone()), (("SourceResolved", "True", "Resolved"), source));
+    let unresolved = Some((ImageReason::SourceMissing, "NotFound: no such tag".to_owned()));
+    let missing = Told { unresolved, ..Told::nothing(2) };
+    let status = compute(&image, &[], &Done::default(), Some(&missing), &Policy::default(), at(100));
+    assert_eq!(said(&status)[1], ("SourceResolved", "False", "SourceMissing"));
+    assert_eq!(status.message.as_deref(), Some("NotFound: no such tag"));
 }
 
 #[test]
@@ -160,7 +188,7 @@ fn progress_is_the_furthest() {
 #[test]
 fn a_policy_that_forbids_the_source_is_said() {
     let policy = Policy { allowed_sources: vec![AllowedSource::parse("s3://bucket").unwrap()], ..Policy::default() };
-    let status = compute(&image(), &[], &Done::default(), &policy, at(0));
+    let status = compute(&image(), &[], &Done::default(), None, &policy, at(0));
     assert_eq!(said(&status)[0], ("Ready", "False", "Denied"));
     assert_eq!(status.phase, Some(ImagePhase::Failed));
     assert!(status.message.is_some_and(|message| message.contains("allowedSources")));
@@ -174,7 +202,7 @@ fn nothing_changes_where_nothing_happened() {
     image.status = Some(first.clone());
     let syncs = [Arc::new(VMDiskSync { status: Some(record), ..VMDiskSync::default() })];
     assert_eq!(
-        compute(&image, &syncs, &Done::default(), &Policy::default(), at(9_999)),
+        compute(&image, &syncs, &Done::default(), None, &Policy::default(), at(9_999)),
         first,
         "no time moves by itself"
     );

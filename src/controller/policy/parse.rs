@@ -59,6 +59,13 @@ pub const KEYS: &[Key] = &[
     key!("concurrency", "4", "syncs that may run at once; 0 lets nothing new start", concurrency, |text| {
         values::number(text, 10_000).map(|number| number as usize)
     }),
+    key!(
+        "restoreConcurrency",
+        "10",
+        "claims that may be cut from golden data at once; they use no network and no place among concurrency",
+        restore_concurrency,
+        |text| values::number(text, 10_000).map(|number| number as usize)
+    ),
     key!("retryLimit", "2", "retries after the first attempt", retry_limit, |text| values::number(text, 1000)),
     key!(
         "disruptionLimit",

@@ -38,6 +38,7 @@ const EVERY: &[(&str, &str)] = &[
     ("disruptionLimit", "3"),
     ("retryBackoffDuration", "1s500ms"),
     ("retryBackoffMax", "1h30m"),
+    ("restoreConcurrency", "8"),
     ("attemptTimeout", "1h"),
     ("missingRetryInterval", "2s"),
     ("deniedRetryInterval", "3s"),
@@ -66,6 +67,7 @@ fn every_key_has_its_effect() {
     let expected = Policy {
         unread: Vec::new(),
         concurrency: 7,
+        restore_concurrency: 8,
         retry_limit: 0,
         disruption_limit: 3,
         retry_backoff: Duration::from_millis(1500),

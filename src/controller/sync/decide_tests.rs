@@ -13,7 +13,7 @@ fn at(second: i64) -> Timestamp {
 
 fn admission() -> Admission<'static> {
     static TARGET: TargetFacts = TargetFacts { storage_class: None, volume_mode: String::new(), requested_bytes: 0 };
-    let route = Route { kind: RouteKind::Fetch, reason: None };
+    let route = Route { kind: RouteKind::Fetch, from: None, reason: None };
     Admission { claim_uid: "u", generation: GENERATION, route, target: &TARGET }
 }
 

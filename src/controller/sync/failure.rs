@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use populator_crd::v1alpha1::{FailureClass, LastFailure};
+use populator_crd::v1alpha1::{FailureClass, LastFailure, Route};
 use vmdisk_wire::{ExitClass, UNFINISHED};
 use volume_populator::Notice;
 
-use crate::worker::{Ended, Outcome};
+use crate::{
+    route::is_cut,
+    worker::{Ended, Outcome},
+};
 
 /// How an attempt failed, as far as the next step goes by it.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +60,17 @@ impl Failure {
     #[must_use]
     pub fn interrupted(reason: &str, message: String) -> Self {
         Self { class: FailureClass::Interrupted, ..Self::not_started(reason, message) }
+    }
+
+    /// What it means on this route: of what is cut from golden data nothing is final, and nothing is the source's. Another
+    /// cut may be whole, or the claim is fetched.
+    #[must_use]
+    pub fn of_route(self, route: Option<&Route>) -> Self {
+        let cut = route.is_some_and(|route| is_cut(route.kind));
+        if !cut || matches!(self.class, FailureClass::Interrupted | FailureClass::Transient) {
+            return self;
+        }
+        Self { class: FailureClass::Transient, counts: true, ..self }
     }
 
     /// What the end of a worker means; `None` if it is no failure.

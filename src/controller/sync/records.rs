@@ -9,7 +9,7 @@ use kube::{
 };
 use populator_crd::{
     names,
-    v1alpha1::{ClaimReference, ImageReference, VMDiskImage, VMDiskSync, VMDiskSyncSpec, VMDiskSyncStatus},
+    v1alpha1::{ClaimReference, ImageReference, Purpose, VMDiskImage, VMDiskSync, VMDiskSyncSpec, VMDiskSyncStatus},
 };
 use serde_json::json;
 use volume_populator::ClaimRef;
@@ -118,8 +118,14 @@ impl Records {
     /// # Errors
     ///
     /// [`RecordError`].
-    pub async fn create(&self, claim: &ClaimRef, image: &VMDiskImage, namespace: &str) -> Result<(), RecordError> {
-        let sync = build(claim, image, namespace);
+    pub async fn create(
+        &self,
+        claim: &ClaimRef,
+        purpose: Purpose,
+        image: &VMDiskImage,
+        namespace: &str,
+    ) -> Result<(), RecordError> {
+        let sync = build(claim, purpose, image, namespace);
         let name = sync.name_any();
         let api: Api<VMDiskSync> = Api::namespaced(self.client.clone(), namespace);
         let stored = match api.create(&PostParams::default(), &sync).await {
@@ -199,23 +205,29 @@ impl Records {
 }
 
 /// The record of a new sync.
-fn build(claim: &ClaimRef, image: &VMDiskImage, namespace: &str) -> VMDiskSync {
+fn build(claim: &ClaimRef, purpose: Purpose, image: &VMDiskImage, namespace: &str) -> VMDiskSync {
     let image_uid = image.uid().unwrap_or_default();
     let labels = [
         (names::CLAIM_UID_LABEL, &claim.uid),
         (names::CLAIM_NAMESPACE_LABEL, &claim.namespace),
         (names::IMAGE_UID_LABEL, &image_uid),
     ];
-    let labels = labels.map(|(key, value)| (key.to_owned(), value.clone()));
+    let preloads = purpose == Purpose::Master || (claim.namespace == namespace && claim.name == image.golden_name());
+    // Only of these the preload wants to hear.
+    let preloads = preloads.then_some((names::GOLDEN_LABEL, &image_uid));
+    let labels = labels.into_iter().chain(preloads).map(|(key, value)| (key.to_owned(), value.clone()));
+    let annotations =
+        [(names::CLAIM_NAME_ANNOTATION, claim.name.clone()), (names::IMAGE_NAME_ANNOTATION, image.name_any())];
     VMDiskSync {
         metadata: ObjectMeta {
             name: Some(names::sync(&claim.name, &claim.uid)),
             namespace: Some(namespace.to_owned()),
-            labels: Some(labels.into_iter().collect()),
-            annotations: Some([(names::CLAIM_NAME_ANNOTATION.to_owned(), claim.name.clone())].into()),
+            labels: Some(labels.collect()),
+            annotations: Some(annotations.map(|(key, value)| (key.to_owned(), value)).into()),
             ..ObjectMeta::default()
         },
         spec: VMDiskSyncSpec {
+            purpose,
             claim: ClaimReference {
                 namespace: claim.namespace.clone(),
                 name: claim.name.clone(),

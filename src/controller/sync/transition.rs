@@ -42,7 +42,8 @@ pub fn waits_for_others(status: Option<&VMDiskSyncStatus>) -> bool {
     let failure = status.last_failure.as_ref();
     match status.phase {
         None | Some(SyncPhase::Queued) => {
-            status.conditions.iter().any(|condition| condition.reason == SyncReason::WaitingForSource.as_str())
+            let waits = [SyncReason::WaitingForSource.as_str(), SyncReason::WaitingForGolden.as_str()];
+            status.conditions.iter().any(|condition| waits.contains(&condition.reason.as_str()))
         }
         Some(SyncPhase::BackingOff) => failure.is_some_and(|failure| verdict::is_polled(failure.class)),
         Some(SyncPhase::Failed) => failure.is_some_and(|failure| failure.found_by.is_some()),
@@ -60,6 +61,12 @@ pub fn queued(status: &VMDiskSyncStatus, enqueued_at: Timestamp, now: Timestamp)
 #[must_use]
 pub fn waiting_for_source(status: &VMDiskSyncStatus, enqueued_at: Timestamp, now: Timestamp) -> VMDiskSyncStatus {
     waiting(status, Some(enqueued_at), SyncReason::WaitingForSource, now)
+}
+
+/// The sync waits for golden data that is on its way, and keeps its place for then.
+#[must_use]
+pub fn waiting_for_golden(status: &VMDiskSyncStatus, enqueued_at: Timestamp, now: Timestamp) -> VMDiskSyncStatus {
+    waiting(status, Some(enqueued_at), SyncReason::WaitingForGolden, now)
 }
 
 fn waiting(

@@ -11,7 +11,12 @@ fn now() -> Timestamp {
 
 fn admission() -> Admission<'static> {
     static TARGET: TargetFacts = TargetFacts { storage_class: None, volume_mode: String::new(), requested_bytes: 0 };
-    Admission { claim_uid: "u", generation: 7, route: Route { kind: RouteKind::Fetch, reason: None }, target: &TARGET }
+    Admission {
+        claim_uid: "u",
+        generation: 7,
+        route: Route { kind: RouteKind::Fetch, from: None, reason: None },
+        target: &TARGET,
+    }
 }
 
 /// A record in its `attempt`-th attempt.

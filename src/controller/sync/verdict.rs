@@ -34,6 +34,11 @@ pub enum Verdict {
         /// When the finding is too old to wait for, if nobody asks again.
         until: Option<Timestamp>,
     },
+    /// Golden data is on its way that it will be cut from.
+    Golden {
+        /// What is waited for, for a human.
+        message: String,
+    },
     /// It would end as that one did.
     Fail(LastFailure),
 }

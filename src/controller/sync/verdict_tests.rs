@@ -49,6 +49,7 @@ fn ask(siblings: &[VMDiskSync], target: &TargetFacts, is_proven: bool) -> Verdic
 fn word(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Go => "go".into(),
+        Verdict::Golden { message } => format!("golden: {message}"),
         Verdict::Fail(failure) => format!("fail by {}", failure.found_by.as_deref().unwrap_or_default()),
         Verdict::Wait { on, failure, until } => {
             let found = failure.as_ref().map(|failure| format!(", {}", failure.reason)).unwrap_or_default();

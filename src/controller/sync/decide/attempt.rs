@@ -22,7 +22,7 @@ pub(super) fn syncing(situation: &Situation<'_>) -> Step {
     let Situation { status, worker, policy, now, .. } = *situation;
     match worker {
         Worker::Ended(ended) => match Failure::of(ended) {
-            Some(failure) => fail_with(situation, &failure, Some(ended)),
+            Some(failure) => fail_with(situation, &failure.of_route(status.route.as_ref()), Some(ended)),
             // Containers of others hold the volume: the pod has to go, and with it the worker's word.
             None if !ended.at_rest && status.filled_at.is_none() => write(transition::filled(status, ended, now)),
             None if !ended.at_rest => Step::DeleteWorker,

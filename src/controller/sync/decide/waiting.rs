@@ -71,6 +71,16 @@ fn go_by_others(situation: &Situation<'_>, place: Option<Timestamp>) -> Option<S
             let generation = situation.admission.generation;
             Some(write(transition::failed_like(status, failure, generation, situation.now)))
         }
+        Verdict::Golden { message } => {
+            let waits = transition::waiting_for_golden(status, place.unwrap_or(situation.now), situation.now);
+            if waits != *status {
+                return Some(write(waits));
+            }
+            let since = place.unwrap_or(situation.now).checked_add(TOLD_AFTER).unwrap_or(Timestamp::MAX);
+            let wait = remaining(situation.now, since);
+            let notice = || Notice { warning: false, reason: "WaitingForGolden", message: message.clone() };
+            Some(Step::Answer(Answer::Hold(wait.is_none().then(notice), wait)))
+        }
         Verdict::Wait { failure, until, .. } => {
             let waits = transition::waiting_for_source(status, place.unwrap_or(situation.now), situation.now);
             if waits != *status {
