@@ -412,6 +412,15 @@ fn a_master_whose_record_was_deleted_is_filled_again() {
 }
 
 #[test]
+fn golden_data_goes_with_its_image_only_where_that_says_so() {
+    let mut play = Play::snapshots();
+    assert_eq!(objects::master(&play.seen.image, "0123456789").metadata.owner_references, None);
+    Arc::make_mut(&mut play.seen.image).spec.golden_policy = populator_crd::v1alpha1::GoldenPolicy::Delete;
+    let owners = objects::master(&play.seen.image, "0123456789").metadata.owner_references.unwrap();
+    assert_eq!(owners.iter().map(|owner| owner.uid.as_str()).collect::<Vec<_>>(), ["i1"]);
+}
+
+#[test]
 fn a_master_is_known_by_image_and_key() {
     let play = Play::snapshots();
     let master = objects::master(&play.seen.image, "0123456789");

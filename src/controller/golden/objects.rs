@@ -19,13 +19,19 @@ use super::snapshot::{self, SnapshotSource, SnapshotSpec, VolumeSnapshot};
 /// The master: a claim for the image like any other, that is never handed out.
 #[must_use]
 pub fn master(image: &VMDiskImage, key: &str) -> PersistentVolumeClaim {
-    let owner = image.controller_owner_ref(&()).filter(|_| image.spec.golden_policy == GoldenPolicy::Delete);
     let mut claim = claim_of(image, names::master(image.golden_name(), key));
     let meta = &mut claim.metadata;
     meta.labels = Some(labels(image));
     meta.annotations.get_or_insert_default().extend(annotations(image, key));
-    meta.owner_references = owner.map(|owner| vec![OwnerReference { controller: None, ..owner }]);
+    meta.owner_references = golden_owner(image);
     claim
+}
+
+/// What golden data goes with: the image, where it says so, and else nothing.
+#[must_use]
+pub fn golden_owner(image: &VMDiskImage) -> Option<Vec<OwnerReference>> {
+    let owner = image.owner_ref(&()).filter(|_| image.spec.golden_policy == GoldenPolicy::Delete);
+    owner.map(|owner| vec![owner])
 }
 
 /// The golden claim: the user's from the moment that it exists.

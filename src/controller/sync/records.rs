@@ -14,7 +14,10 @@ use populator_crd::{
 use serde_json::json;
 use volume_populator::ClaimRef;
 
-use crate::world::{Notes, World, is_done};
+use crate::{
+    golden::objects::golden_owner,
+    world::{Notes, World, is_done},
+};
 
 /// Why a record could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -223,6 +226,8 @@ fn build(claim: &ClaimRef, purpose: Purpose, image: &VMDiskImage, namespace: &st
             name: Some(names::sync(&claim.name, &claim.uid)),
             namespace: Some(namespace.to_owned()),
             labels: Some(labels.collect()),
+            // With it goes the snapshot, which it owns.
+            owner_references: (purpose == Purpose::Master).then(|| golden_owner(image)).flatten(),
             annotations: Some(annotations.map(|(key, value)| (key.to_owned(), value)).into()),
             ..ObjectMeta::default()
         },
