@@ -1,15 +1,20 @@
 //! Everybody else: provisioner, PV controller, scheduler, kubelet and users, each as one step that may happen at any
 //! moment.
 
+mod adversary;
+mod cluster;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use crate::{
     model::api::{Key, Laxity, Store, key},
-    names::{SELECTED_NODE, prime_name, worker_name},
+    names::SELECTED_NODE,
     populator::Made,
 };
+
+pub(crate) use adversary::{FORGERIES, Forgery, is_forged};
 
 pub(crate) const PREFIX: &str = "model.example.com";
 pub(crate) const CLAIMS: &str = "persistentvolumeclaims";
@@ -49,29 +54,6 @@ pub(crate) enum Move {
     /// A tenant makes something that bears every name, label and owner of ours, for the first claim there is.
     Forge(Forgery),
 }
-
-/// What can be made to look like ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Forgery {
-    /// A worker that has ended well, in a namespace of the tenant's own.
-    WorkerElsewhere,
-    /// A prime, in a namespace of the tenant's own.
-    PrimeElsewhere,
-    /// A worker that has ended well, where the real one would be.
-    Worker,
-    /// The same, without the owner.
-    UnownedWorker,
-    /// A prime, where the real one would be.
-    Prime,
-}
-
-pub(crate) const FORGERIES: [Forgery; 5] =
-    [Forgery::WorkerElsewhere, Forgery::PrimeElsewhere, Forgery::Worker, Forgery::UnownedWorker, Forgery::Prime];
-
-/// The namespace of a tenant who may do there what he likes.
-const TENANT: &str = "tenant";
-/// Marks a forgery for the model, and for nobody else.
-pub(crate) const FORGED: &str = "forged";
 
 /// What a volume holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,16 +117,6 @@ fn uid(object: &Value) -> &str {
 
 pub(crate) fn is_claim(object: &Value) -> bool {
     object["spec"]["dataSourceRef"].is_object()
-}
-
-pub(crate) fn is_forged(object: &Value) -> bool {
-    object["metadata"]["annotations"][FORGED].is_string()
-}
-
-/// Whether a pod of the claim's namespace names it.
-fn names(pod: &Value, claim: &Key) -> bool {
-    let volumes = pod["spec"]["volumes"].as_array();
-    volumes.into_iter().flatten().any(|volume| volume["persistentVolumeClaim"]["claimName"] == claim.2.as_str())
 }
 
 impl World {
@@ -307,136 +279,6 @@ impl World {
         name
     }
 
-    fn provision(&mut self) {
-        for (key, prime) in self.primes() {
-            let waits = text(&prime["spec"]["storageClassName"], "").starts_with("waiting");
-            let selected = prime["metadata"]["annotations"][SELECTED_NODE].is_string();
-            let reserved = self.store.of(VOLUMES).iter().any(|(_, pv)| pv["spec"]["claimRef"]["uid"] == uid(&prime));
-            if is_going(&prime) || prime["spec"]["volumeName"].is_string() || reserved || (waits && !selected) {
-                continue;
-            }
-            let capacity = if std::mem::take(&mut self.shrink) { "1Mi" } else { "1Gi" };
-            let name = self.volume(&key, &prime, capacity);
-            self.disks.insert(name, Disk::default());
-            let claim = text(&prime["metadata"]["labels"][format!("{PREFIX}/claim-uid")], "").to_owned();
-            *self.volumes_made.entry(claim).or_default() += 1;
-        }
-    }
-
-    fn bind_and_reclaim(&mut self) {
-        for (name, volume) in self.store.of(VOLUMES) {
-            let reference = &volume["spec"]["claimRef"];
-            let claim = key(CLAIMS, text(&reference["namespace"], ""), text(&reference["name"], ""));
-            let found = self.store.objects.get(&claim).filter(|found| reference["uid"] == uid(found)).cloned();
-            let deletes = volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete";
-            match found {
-                // What is being reclaimed is wiped first, and whoever comes then comes too late.
-                _ if deletes && volume["status"]["phase"] == "Released" => self.store.remove(&name),
-                None if deletes => {
-                    self.disks.entry(name.2.clone()).and_modify(|disk| *disk = Disk::default());
-                    self.store.edit(&name, |volume| volume["status"]["phase"] = json!("Released"));
-                }
-                None => self.store.edit(&name, |volume| volume["status"]["phase"] = json!("Released")),
-                Some(found) => {
-                    let bound_to = text(&found["spec"]["volumeName"], "");
-                    // Not while it goes; and a prime's own wish for a size is the claim's, so a small volume binds it.
-                    let fits = !is_claim(&found) || volume["spec"]["capacity"]["storage"] == "1Gi";
-                    if bound_to.is_empty() && fits && !is_going(&found) {
-                        if is_claim(&found) && !deletes {
-                            self.kept.insert(name.2.clone());
-                        }
-                        self.store.edit(&claim, |claim| {
-                            claim["spec"]["volumeName"] = json!(name.2);
-                            claim["status"] = json!({"phase": "Bound"});
-                        });
-                    } else if bound_to != name.2 && !bound_to.is_empty() && deletes {
-                        self.store.remove(&name);
-                    }
-                }
-            }
-        }
-        for (key, claim) in self.store.of(CLAIMS) {
-            let volume = text(&claim["spec"]["volumeName"], "");
-            let volume = self.store.objects.get(&self::key(VOLUMES, "", volume));
-            let owned = volume.is_some_and(|volume| volume["spec"]["claimRef"]["uid"] == uid(&claim));
-            if claim["status"]["phase"] == "Bound" && !owned {
-                self.store.edit(&key, |claim| claim["status"]["phase"] = json!("Lost"));
-            }
-        }
-    }
-
-    fn schedule(&mut self) {
-        let usable = NODES.into_iter().find(|node| {
-            let node = self.store.objects.get(&key("nodes", "", node));
-            node.is_some_and(|node| node["spec"]["unschedulable"] != json!(true))
-        });
-        let Some(node) = usable else { return };
-        for (key, claim) in self.claims() {
-            let waits = text(&claim["spec"]["storageClassName"], "").starts_with("waiting");
-            let chosen = claim["metadata"]["annotations"][SELECTED_NODE].is_string();
-            if waits && !chosen && !claim["spec"]["volumeName"].is_string() {
-                self.store.edit(&key, |claim| claim["metadata"]["annotations"][SELECTED_NODE] = json!(node));
-            }
-        }
-    }
-
-    /// Pods start once their claim is bound, then end; those that were deleted go.
-    fn run_pods(&mut self) {
-        for (key, pod) in self.store.of(PODS) {
-            if is_going(&pod) {
-                self.store.remove(&key);
-                continue;
-            }
-            let disk = self.mounted(&key, &pod);
-            let is_worker = pod["metadata"]["labels"].is_object();
-            let phase = text(&pod["status"]["phase"], "Pending");
-            match (phase, disk) {
-                ("Pending", Some(disk)) if is_worker => {
-                    disk.is_whole = false;
-                    disk.is_verified = false;
-                    self.store.edit(&key, |pod| pod["status"]["phase"] = json!("Running"));
-                }
-                ("Running", Some(disk)) if is_worker => {
-                    disk.is_whole = true;
-                    self.store.edit(&key, |pod| pod["status"]["phase"] = json!("Succeeded"));
-                }
-                (_, Some(disk)) if !is_worker => disk.is_tampered = true,
-                _ => {}
-            }
-        }
-    }
-
-    /// The disk that a pod can reach: its claim is bound to a volume that is bound to it.
-    fn mounted(&mut self, pod: &Key, object: &Value) -> Option<&mut Disk> {
-        let claims = self.store.of(CLAIMS);
-        let (_, claim) = claims.iter().find(|(claim, _)| claim.1 == pod.1 && names(object, claim))?;
-        let name = text(&claim["spec"]["volumeName"], "");
-        let volume = self.store.objects.get(&key(VOLUMES, "", name))?;
-        if volume["spec"]["claimRef"]["uid"] != uid(claim) {
-            return None;
-        }
-        self.disks.get_mut(name)
-    }
-
-    fn unprotect(&mut self) {
-        for (key, claim) in self.store.of(CLAIMS) {
-            if !is_going(&claim) {
-                continue;
-            }
-            let pods = self.store.of(PODS);
-            let mut users = pods.iter().filter(|(pod, object)| pod.1 == key.1 && names(object, &key));
-            // A stranger who looks at a claim that goes gives up.
-            if users.all(|(_, pod)| !pod["metadata"]["labels"].is_object()) {
-                for (pod, object) in &pods {
-                    if pod.1 == key.1 && names(object, &key) {
-                        self.store.remove(pod);
-                    }
-                }
-                self.store.edit(&key, |claim| claim["metadata"]["finalizers"] = json!([]));
-            }
-        }
-    }
-
     fn bind_elsewhere(&mut self, wanted: &Wanted) {
         let key = key(CLAIMS, wanted.namespace, wanted.name);
         let Some(claim) = self.store.objects.get(&key).cloned() else { return };
@@ -458,46 +300,5 @@ impl World {
         if let Some((key, _)) = self.store.of(VOLUMES).iter().find(of_a_prime) {
             self.store.remove(key);
         }
-    }
-
-    fn forge(&mut self, forgery: Forgery) {
-        let Some((claim, object)) = self.claims().into_iter().next() else { return };
-        let claim_uid = uid(&object).to_owned();
-        let owner = json!([{"apiVersion": "v1", "kind": "Record", "name": "r", "uid": format!("record-{claim_uid}"),
-                            "controller": true}]);
-        let metadata = json!({
-            "labels": {format!("{PREFIX}/claim-uid"): claim_uid, format!("{PREFIX}/claim-namespace"): claim.1},
-            "annotations": {format!("{PREFIX}/claim-name"): claim.2, FORGED: "true"},
-            "ownerReferences": if forgery == Forgery::UnownedWorker { json!([]) } else { owner },
-        });
-        let (resource, name, namespace) = match forgery {
-            Forgery::WorkerElsewhere => (PODS, worker_name(&claim_uid), TENANT),
-            Forgery::Worker | Forgery::UnownedWorker => (PODS, worker_name(&claim_uid), "images"),
-            Forgery::PrimeElsewhere => (CLAIMS, prime_name(&claim_uid), TENANT),
-            Forgery::Prime => (CLAIMS, prime_name(&claim_uid), "images"),
-        };
-        let object = if resource == PODS {
-            json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": {"phase": "Succeeded"}, "spec": {
-                "containers": [],
-                "volumes": [{"name": "target", "persistentVolumeClaim": {"claimName": prime_name(&claim_uid)}}],
-            }})
-        } else {
-            json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": {
-                "accessModes": ["ReadWriteOnce"], "storageClassName": "immediate-delete",
-                "resources": {"requests": {"storage": "1Gi"}},
-            }})
-        };
-        self.put(resource, namespace, &name, object);
-    }
-
-    fn intrude(&mut self) {
-        let Some((prime, _)) = self.primes().into_iter().next() else { return };
-        self.serial += 1;
-        let name = format!("stranger-{}", self.serial);
-        let pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": {
-            "nodeName": "node-1", "containers": [],
-            "volumes": [{"name": "loot", "persistentVolumeClaim": {"claimName": prime.2}}],
-        }});
-        self.put(PODS, &prime.1, &name, pod);
     }
 }
