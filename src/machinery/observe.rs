@@ -8,12 +8,9 @@ use std::{
 
 use futures::future::try_join_all;
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::{
-        core::v1::{Event, Node as KubeNode, PersistentVolume, PersistentVolumeClaim, Pod},
-        storage::v1::{CSIDriver, StorageClass},
-    },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+use k8s_openapi::api::{
+    core::v1::{Event, Node as KubeNode, PersistentVolume, PersistentVolumeClaim, Pod},
+    storage::v1::{CSIDriver, StorageClass},
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -32,15 +29,12 @@ use crate::{
     names::{Keys, prime_name},
     notices,
     observed::{
-        Class, Node, Observed, Source, Stray, claimed_by, is_going, name, names_claim, namespace, selected_node, uid,
-        volume_name,
+        Class, Node, Observed, Source, Stray, claimed_by, is_going, name, namespace, selected_node, uid, volume_name,
     },
     places::{NoNamespace, Records, Standing, Which, claim_ref, source_namespace, standing},
+    pods::pods_naming,
     populator::{ClaimRef, Recorded},
 };
-
-/// How many pods are read at once.
-const PODS_A_PAGE: u32 = 100;
 
 /// Where everything is read.
 pub(crate) struct Observer<S: Resource<DynamicType = ()> + 'static> {
@@ -308,25 +302,13 @@ where
                 None => None,
             },
             pods: match prime {
-                Some(prime) => self.pods_that_name(prime).await?,
+                // Live, because what is missed here is never made good.
+                Some(prime) => pods_naming(&self.client, namespace(prime), name(prime))
+                    .await
+                    .trying("look for pods that name the prime")?,
                 None => Vec::new(),
             },
         })
-    }
-
-    /// Live, because what is missed here is never made good. Page by page, and of each pod no more than what tells.
-    async fn pods_that_name(&self, prime: &ObjectMeta) -> Result<Vec<Pod>, Error> {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace(prime));
-        let mut found = Vec::new();
-        let mut page = ListParams::default().limit(PODS_A_PAGE);
-        loop {
-            let pods = api.list(&page).await.trying("look for pods that name the prime")?;
-            found.extend(pods.items.into_iter().filter(|pod| names_claim(pod, name(prime))));
-            match pods.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page = page.continue_token(&token),
-                None => return Ok(found),
-            }
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -13,13 +14,14 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{ApiResource, DynamicObject, ListParams},
+    api::{ApiResource, DynamicObject},
     core::GroupVersionKind,
 };
 use populator_crd::{
     names,
     v1alpha1::{GoldenPhase, VMDiskImage, VMDiskSync},
 };
+use volume_populator::pods_naming;
 
 use super::{
     decide::Seen,
@@ -29,7 +31,7 @@ use super::{
 };
 use crate::{
     policy::Policy,
-    runtime::deadline::within,
+    runtime::deadline::{within, within_time},
     worker::{CONTAINER, Worker},
     world::World,
 };
@@ -37,8 +39,8 @@ use crate::{
 /// Annotation on an inspector: the generation of the image that it asks for.
 pub const GENERATION_ANNOTATION: &str = "pelotech.ot/generation";
 
-/// How many pods are read at once.
-const PODS_A_PAGE: u32 = 100;
+/// How long reading the pods of a namespace may take, all pages of it.
+const ALL_PODS: Duration = Duration::from_mins(2);
 
 /// The inspectors of this process, by the image's UID. One that is not here was made by an earlier process, or forged, and
 /// is believed by nobody: to ask once more costs a request.
@@ -156,7 +158,8 @@ impl Observer<'_> {
             }
         }
         if matches!(golden.phase, GoldenPhase::Filling | GoldenPhase::Cutting) {
-            seen.strangers = self.pods_that_name(&name, namespace).await?;
+            let pods = within_time(ALL_PODS, pods_naming(self.client, namespace, &name)).await?;
+            seen.strangers = pods.iter().map(ResourceExt::name_any).collect();
         }
         Ok(())
     }
@@ -192,28 +195,6 @@ impl Observer<'_> {
         // One that is not known is of no generation: it goes.
         Ok(Some(Inspector { worker, generation: generation.filter(|_| known).unwrap_or(-1), ended_at: ended_at(&pod) }))
     }
-
-    async fn pods_that_name(&self, claim: &str, namespace: &str) -> Result<Vec<String>, kube::Error> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let mut params = ListParams::default().limit(PODS_A_PAGE);
-        let mut found = Vec::new();
-        loop {
-            let page = within(pods.list(&params)).await?;
-            found.extend(page.items.iter().filter(|pod| names_claim(pod, claim)).map(ResourceExt::name_any));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(found),
-            }
-        }
-    }
-}
-
-fn names_claim(pod: &Pod, claim: &str) -> bool {
-    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
-    volumes
-        .into_iter()
-        .flatten()
-        .any(|volume| volume.persistent_volume_claim.as_ref().is_some_and(|source| source.claim_name == claim))
 }
 
 fn ended_at(pod: &Pod) -> Option<Timestamp> {
