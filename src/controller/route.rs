@@ -12,8 +12,8 @@ use populator_crd::{
 };
 
 use crate::{
-    golden::{resolve::is_current, snapshot, told::Told},
-    world::{golden, phase},
+    golden::{resolve::current, snapshot, told::Told},
+    world::phase,
 };
 
 /// So many attempts of one claim to be cut from golden data may fail before it is fetched. What is wrong with the golden
@@ -74,10 +74,9 @@ pub fn choose(question: &Question<'_>) -> Result<Choice, SpecError> {
     if !told.cuts {
         return Ok(fetch(question, None));
     }
-    let Some(record) = question.masters.iter().find(|record| is_current(record, question.image)) else {
+    let Some((record, data)) = current(question.masters, question.image) else {
         return Ok(Choice::Wait(told.message.clone()));
     };
-    let Some(data) = golden(record) else { return Ok(Choice::Wait(told.message.clone())) };
     if let Some(why) = unfit(question, data) {
         return Ok(fetch(question, Some(why)));
     }

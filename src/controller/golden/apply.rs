@@ -25,6 +25,7 @@ use crate::{
     policy::Policy,
     runtime::deadline::within,
     sync::records::{RecordError, Records},
+    world::golden,
 };
 
 /// How many pods may ask sources at once.
@@ -83,7 +84,7 @@ impl Applier<'_> {
             Step::CreateMaster(key) => self.create(&namespace, &objects::master(image, &key)).await?,
             Step::CreateClaim => self.create(&namespace, &objects::golden_claim(image)).await?,
             Step::Record(record, golden) => self.write(&record, *golden).await?,
-            Step::TakeSnapshot(record, key) => return self.take_snapshot(seen, &record, &key).await,
+            Step::TakeSnapshot(record) => return self.take_snapshot(seen, &record).await,
             Step::TakeGoldenSnapshot(key) => {
                 if let Plan::Cut(Cut::Snapshot(class)) = &seen.plan {
                     let snapshot = objects::golden_snapshot(image, class, &key);
@@ -102,7 +103,7 @@ impl Applier<'_> {
                     return Ok(Some(Some(SOON)));
                 }
             }
-            Step::Prune(record, golden) => return self.prune(&record, *golden, &namespace).await,
+            Step::Prune(record) => return self.prune(&record, &namespace).await,
         }
         Ok(None)
     }
@@ -121,19 +122,13 @@ impl Applier<'_> {
     }
 
     /// The UID of the snapshot is in the API server's own answer, and goes into the record before anything rests on it.
-    async fn take_snapshot(
-        &self,
-        seen: &Seen,
-        record: &VMDiskSync,
-        key: &str,
-    ) -> Result<Option<Option<Duration>>, Error> {
+    async fn take_snapshot(&self, seen: &Seen, record: &VMDiskSync) -> Result<Option<Option<Duration>>, Error> {
         let Plan::Cut(Cut::Snapshot(class)) = &seen.plan else { return Ok(None) };
-        let snapshot = objects::cut(&seen.image, class, key, record);
+        let golden = golden(record).cloned().unwrap_or_default();
+        let snapshot = objects::cut(&seen.image, class, &golden.key, record);
         let namespace = seen.image.namespace().unwrap_or_default();
         match within(self.snapshots(&namespace).create(&PostParams::default(), &snapshot)).await {
             Ok(stored) => {
-                let golden =
-                    record.status.as_ref().and_then(|status| status.golden.as_deref().cloned()).unwrap_or_default();
                 let taken = Origin { name: stored.name_any(), uid: stored.metadata.uid.unwrap_or_default() };
                 self.write(record, GoldenRecord { snapshot: Some(taken), ..golden }).await?;
             }
@@ -143,12 +138,8 @@ impl Applier<'_> {
     }
 
     /// The snapshot first: many a driver refuses to delete a volume that has one.
-    async fn prune(
-        &self,
-        record: &VMDiskSync,
-        golden: GoldenRecord,
-        namespace: &str,
-    ) -> Result<Option<Option<Duration>>, Error> {
+    async fn prune(&self, record: &VMDiskSync, namespace: &str) -> Result<Option<Option<Duration>>, Error> {
+        let golden = golden(record).cloned().unwrap_or_default();
         if golden.phase != GoldenPhase::Pruning {
             self.write(record, GoldenRecord { phase: GoldenPhase::Pruning, ..golden }).await?;
             return Ok(None);
@@ -159,9 +150,7 @@ impl Applier<'_> {
         let found = within(snapshots.get_opt(&claim.name)).await?.filter(|snapshot| {
             let recorded =
                 golden.snapshot.as_ref().is_some_and(|known| Some(&known.uid) == snapshot.metadata.uid.as_ref());
-            let owned =
-                snapshot.owner_references().iter().any(|owner| Some(&owner.uid) == record.metadata.uid.as_ref());
-            recorded || owned
+            recorded || objects::is_of(snapshot, record)
         });
         if let Some(snapshot) = found {
             gone(&snapshots, &claim.name, snapshot.metadata.uid).await?;

@@ -19,11 +19,14 @@ use populator_crd::{
 use super::{
     key, objects,
     plan::{Cut, Plan},
-    resolve::{Resolution, is_current},
+    resolve::{Resolution, current},
     snapshot::VolumeSnapshot,
     told::Told,
 };
-use crate::{sync::failure::Failure, world::phase};
+use crate::{
+    sync::failure::Failure,
+    world::{golden, phase},
+};
 
 /// How soon to look again at what others are at work on, in case no event tells.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -83,14 +86,14 @@ pub enum Step {
     CreateMaster(String),
     /// Write this into the record of a master.
     Record(Arc<VMDiskSync>, Box<GoldenRecord>),
-    /// Take the snapshot of the master of this key, for this record.
-    TakeSnapshot(Arc<VMDiskSync>, String),
+    /// Take the snapshot of this record's master.
+    TakeSnapshot(Arc<VMDiskSync>),
     /// Remove a snapshot, by name and UID.
     RemoveSnapshot(Origin),
     /// Remove a claim of ours that has no record, by name and UID.
     RemoveMaster(Origin),
     /// Remove what was cut and filled for this record, and then say so in it.
-    Prune(Arc<VMDiskSync>, Box<GoldenRecord>),
+    Prune(Arc<VMDiskSync>),
     /// Create the golden claim.
     CreateClaim,
     /// Take the snapshot that bears the golden name.
@@ -102,7 +105,7 @@ pub enum Step {
 pub fn next(seen: &Seen) -> (Step, Told) {
     let generation = seen.image.metadata.generation.unwrap_or_default();
     match &seen.plan {
-        Plan::Nothing => (rest_without_inspector(seen, None), Told::nothing(generation)),
+        Plan::Nothing => (Step::Rest(None), Told::nothing(generation)),
         Plan::Direct(why) => direct(seen, why),
         Plan::Cut(cut) => cut_from_master(seen, cut),
     }
@@ -116,8 +119,8 @@ fn direct(seen: &Seen, why: &str) -> (Step, Told) {
 
 fn cut_from_master(seen: &Seen, cut: &Cut) -> (Step, Told) {
     // What nothing can be cut from goes before another master takes its name.
-    if let Some((record, golden)) = records(seen).find(|(_, golden)| is_to_go(golden)) {
-        return (prune(record, golden), Told { reason: ImageReason::Resolving, ..told(seen, true) });
+    if let Some((record, _)) = records(seen).find(|(_, golden)| is_to_go(golden)) {
+        return (Step::Prune(Arc::clone(record)), Told { reason: ImageReason::Resolving, ..told(seen, true) });
     }
     let resolving =
         |message: &str| Told { reason: ImageReason::Resolving, message: message.to_owned(), ..told(seen, true) };
@@ -131,8 +134,8 @@ fn cut_from_master(seen: &Seen, cut: &Cut) -> (Step, Told) {
         }
         Resolution::Found { key, facts } => found(seen, key, facts),
         Resolution::Recorded(_) if seen.has_inspector => (Step::RemoveInspector, resolving("")),
-        Resolution::Recorded(key) => match records(seen).find(|(record, _)| is_current(record, &seen.image)) {
-            Some((record, golden)) => recorded(seen, cut, key, record, golden),
+        Resolution::Recorded(_) => match current(&seen.records, &seen.image) {
+            Some((record, golden)) => recorded(seen, cut, record, golden),
             None => (Step::Rest(Some(GOING)), resolving("")),
         },
     }
@@ -153,8 +156,8 @@ fn found(seen: &Seen, key: &str, facts: &SourceFacts) -> (Step, Told) {
         let phase = if golden.phase == GoldenPhase::Superseded { GoldenPhase::Ready } else { golden.phase };
         return (record_with(record, GoldenRecord { image_uid, generation, phase, ..golden.clone() }), told);
     }
-    if let Some((record, golden)) = records(seen).find(|(_, golden)| is_unfinished(golden)) {
-        return (prune(record, golden), told);
+    if let Some((record, _)) = records(seen).find(|(_, golden)| is_unfinished(golden)) {
+        return (Step::Prune(Arc::clone(record)), told);
     }
     let Some(master) = &seen.master else { return (Step::CreateMaster(key.to_owned()), told) };
     if let Some(why) = objects::mismatch(master, &seen.image, key) {
@@ -164,7 +167,7 @@ fn found(seen: &Seen, key: &str, facts: &SourceFacts) -> (Step, Told) {
         return (Step::Rest(Some(GOING)), told);
     }
     match &seen.master_sync {
-        Some(sync) if sync.status.as_ref().is_none_or(|status| status.golden.is_none()) => {
+        Some(sync) if golden(sync).is_none() => {
             let golden = GoldenRecord { key: key.to_owned(), image_uid, generation, ..GoldenRecord::default() };
             (record_with(sync, golden), told)
         }
@@ -178,41 +181,37 @@ fn found(seen: &Seen, key: &str, facts: &SourceFacts) -> (Step, Told) {
 }
 
 /// There is a record of what the source holds.
-fn recorded(seen: &Seen, cut: &Cut, key: &str, record: &Arc<VMDiskSync>, golden: &GoldenRecord) -> (Step, Told) {
+fn recorded(seen: &Seen, cut: &Cut, record: &Arc<VMDiskSync>, golden: &GoldenRecord) -> (Step, Told) {
     let source = record.status.as_ref().and_then(|status| status.source.clone());
     let told = Told { source, ..told(seen, true) };
-    let unusable = |reason: String| {
-        let golden = GoldenRecord { phase: GoldenPhase::Unusable, reason: Some(reason), ..golden.clone() };
-        record_with(record, golden)
-    };
     if golden.phase != GoldenPhase::Ready || *cut == Cut::Clone {
         let is_there = seen.master.as_ref().is_some_and(|master| {
             master.metadata.uid.as_ref() == Some(&record.spec.claim.uid) && master.metadata.deletion_timestamp.is_none()
         });
         if !is_there {
-            return (unusable("the master is gone".to_owned()), told);
+            return (unusable(record, golden, "the master is gone".to_owned()), told);
         }
         if let Some(stranger) = seen.strangers.first() {
-            return (unusable(format!("pod {stranger} names the master and may have written to it")), told);
+            let reason = format!("pod {stranger} names the master and may have written to it");
+            return (unusable(record, golden, reason), told);
         }
     }
     match golden.phase {
-        GoldenPhase::Filling => filling(seen, key, record, golden, told),
-        GoldenPhase::Cutting => cutting(seen, cut, key, record, golden, told),
-        _ => ready(seen, cut, key, record, golden, told),
+        GoldenPhase::Filling => filling(seen, record, golden, told),
+        GoldenPhase::Cutting => cutting(seen, cut, record, golden, told),
+        _ => ready(seen, cut, record, golden, told),
     }
 }
 
-fn filling(seen: &Seen, key: &str, record: &Arc<VMDiskSync>, golden: &GoldenRecord, told: Told) -> (Step, Told) {
+fn filling(seen: &Seen, record: &Arc<VMDiskSync>, golden: &GoldenRecord, told: Told) -> (Step, Told) {
     let told = by_sync(told, Some(record), "golden master");
     if phase(record) != Some(SyncPhase::Succeeded) {
         return (Step::Rest(Some(LOOK_AGAIN)), told);
     }
     let facts = record.status.as_ref().and_then(|status| status.source.clone()).unwrap_or_default();
-    if key::of(&seen.image, &facts) != key {
+    if key::of(&seen.image, &facts) != golden.key {
         let reason = "the source changed between the look at it and the fetch".to_owned();
-        let golden = GoldenRecord { phase: GoldenPhase::Unusable, reason: Some(reason), ..golden.clone() };
-        return (record_with(record, golden), told);
+        return (unusable(record, golden, reason), told);
     }
     // Bound since a moment; the volume is read with the next look.
     let Some(volume) = &seen.volume else { return (Step::Rest(Some(GOING)), told) };
@@ -227,14 +226,7 @@ fn filling(seen: &Seen, key: &str, record: &Arc<VMDiskSync>, golden: &GoldenReco
     (record_with(record, golden), Told { reason: ImageReason::Cutting, ..told })
 }
 
-fn cutting(
-    seen: &Seen,
-    cut: &Cut,
-    key: &str,
-    record: &Arc<VMDiskSync>,
-    golden: &GoldenRecord,
-    told: Told,
-) -> (Step, Told) {
+fn cutting(seen: &Seen, cut: &Cut, record: &Arc<VMDiskSync>, golden: &GoldenRecord, told: Told) -> (Step, Told) {
     let told = Told {
         reason: ImageReason::Cutting,
         message: "The snapshot of the golden master is being taken.".to_owned(),
@@ -246,12 +238,11 @@ fn cutting(
         return (record_with(record, golden), told);
     }
     let Some(snapshot) = &seen.snapshot else {
-        return (Step::TakeSnapshot(Arc::clone(record), key.to_owned()), told);
+        return (Step::TakeSnapshot(Arc::clone(record)), told);
     };
     let uid = snapshot.metadata.uid.as_deref().unwrap_or_default();
     if golden.snapshot.as_ref().is_none_or(|known| known.uid != uid) {
-        let ours = snapshot.owner_references().iter().any(|owner| Some(&owner.uid) == record.metadata.uid.as_ref());
-        if !ours {
+        if !objects::is_of(snapshot, record) {
             let why = "it is not the controller's";
             return (Step::Rest(Some(LOOK_AGAIN)), name_taken(told, "VolumeSnapshot", &snapshot.name_any(), why));
         }
@@ -278,14 +269,7 @@ fn cutting(
     (record_with(record, golden), told)
 }
 
-fn ready(
-    seen: &Seen,
-    cut: &Cut,
-    key: &str,
-    record: &Arc<VMDiskSync>,
-    golden: &GoldenRecord,
-    told: Told,
-) -> (Step, Told) {
+fn ready(seen: &Seen, cut: &Cut, record: &Arc<VMDiskSync>, golden: &GoldenRecord, told: Told) -> (Step, Told) {
     let told = Told { golden: Some(data(seen, record, golden)), ..told };
     if matches!(cut, Cut::Snapshot(_)) {
         let there = seen.snapshot.as_ref().filter(|snapshot| snapshot.metadata.deletion_timestamp.is_none());
@@ -301,9 +285,9 @@ fn ready(
             return (record_with(record, golden), told);
         }
     }
-    for (other, theirs) in records(seen).filter(|(_, theirs)| theirs.key != key) {
+    for (other, theirs) in records(seen).filter(|(_, theirs)| theirs.key != golden.key) {
         if is_unfinished(theirs) {
-            return (prune(other, theirs), told);
+            return (Step::Prune(Arc::clone(other)), told);
         }
         if theirs.phase == GoldenPhase::Ready {
             return (record_with(other, GoldenRecord { phase: GoldenPhase::Superseded, ..theirs.clone() }), told);
@@ -314,7 +298,7 @@ fn ready(
     if !matches!(step, Step::Rest(_)) || told.reason == ImageReason::NameTaken {
         return (step, told);
     }
-    golden_snapshot(seen, key, step, told)
+    golden_snapshot(seen, &golden.key, step, told)
 }
 
 /// The claim that bears the golden name.
@@ -418,15 +402,15 @@ fn data(seen: &Seen, record: &VMDiskSync, golden: &GoldenRecord) -> GoldenData {
 }
 
 fn records(seen: &Seen) -> impl Iterator<Item = (&Arc<VMDiskSync>, &GoldenRecord)> {
-    seen.records.iter().filter_map(|record| Some((record, record.status.as_ref()?.golden.as_deref()?)))
+    seen.records.iter().filter_map(|record| Some((record, golden(record)?)))
 }
 
 fn record_with(record: &Arc<VMDiskSync>, golden: GoldenRecord) -> Step {
     Step::Record(Arc::clone(record), Box::new(golden))
 }
 
-fn prune(record: &Arc<VMDiskSync>, golden: &GoldenRecord) -> Step {
-    Step::Prune(Arc::clone(record), Box::new(golden.clone()))
+fn unusable(record: &Arc<VMDiskSync>, golden: &GoldenRecord, reason: String) -> Step {
+    record_with(record, GoldenRecord { phase: GoldenPhase::Unusable, reason: Some(reason), ..golden.clone() })
 }
 
 fn is_to_go(golden: &GoldenRecord) -> bool {
@@ -439,10 +423,6 @@ fn is_unfinished(golden: &GoldenRecord) -> bool {
 
 fn is_alive(golden: &GoldenRecord) -> bool {
     is_unfinished(golden) || matches!(golden.phase, GoldenPhase::Ready | GoldenPhase::Superseded)
-}
-
-fn rest_without_inspector(seen: &Seen, at_most: Option<Duration>) -> Step {
-    if seen.has_inspector { Step::RemoveInspector } else { Step::Rest(at_most) }
 }
 
 fn origin(claim: &PersistentVolumeClaim) -> Origin {

@@ -70,8 +70,8 @@ impl Play {
 
     /// What follows from what is there.
     fn look(&mut self) {
-        if let Some(record) = self.seen.records.iter().find(|record| is_current(record, &self.seen.image)) {
-            self.seen.resolution = Resolution::Recorded(golden(record).key.clone());
+        if let Some((_, golden)) = current(&self.seen.records, &self.seen.image) {
+            self.seen.resolution = Resolution::Recorded(golden.key.clone());
         }
         let uid = self.seen.master.as_ref().and_then(|master| master.metadata.uid.clone());
         let of_master = |record: &&Arc<VMDiskSync>| Some(&record.spec.claim.uid) == uid.as_ref();
@@ -102,8 +102,8 @@ impl Play {
                 self.record(&record, *golden);
                 word
             }
-            Step::TakeSnapshot(record, key) => {
-                let mut snapshot = objects::cut(&self.seen.image, "ebs-snapshot", &key, &record);
+            Step::TakeSnapshot(record) => {
+                let mut snapshot = objects::cut(&self.seen.image, "ebs-snapshot", &golden(&record).key, &record);
                 let uid = self.uid();
                 snapshot.metadata.uid = Some(uid.clone());
                 let taken = Origin { name: snapshot.name_any(), uid };
@@ -124,9 +124,10 @@ impl Play {
                 self.seen.master = None;
                 "remove the master".to_owned()
             }
-            Step::Prune(record, golden) => {
+            Step::Prune(record) => {
                 (self.seen.master, self.seen.snapshot) = (None, None);
-                self.record(&record, GoldenRecord { phase: GoldenPhase::Pruned, snapshot: None, ..*golden });
+                let golden = golden(&record).clone();
+                self.record(&record, GoldenRecord { phase: GoldenPhase::Pruned, snapshot: None, ..golden });
                 "prune".to_owned()
             }
             Step::CreateClaim => {

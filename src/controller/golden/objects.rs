@@ -111,6 +111,12 @@ pub fn cut(image: &VMDiskImage, class: &str, key: &str, sync: &VMDiskSync) -> Vo
     snapshot
 }
 
+/// Whether a snapshot says that it was taken for this record. Anybody can write that.
+#[must_use]
+pub fn is_of(snapshot: &VolumeSnapshot, sync: &VMDiskSync) -> bool {
+    snapshot.owner_references().iter().any(|owner| Some(&owner.uid) == sync.metadata.uid.as_ref())
+}
+
 /// The snapshot that bears the golden name, for the users' own templates.
 #[must_use]
 pub fn golden_snapshot(image: &VMDiskImage, class: &str, key: &str) -> VolumeSnapshot {

@@ -33,7 +33,7 @@ use crate::{
     policy::Policy,
     runtime::deadline::{within, within_time},
     worker::{CONTAINER, Worker},
-    world::World,
+    world::{World, golden},
 };
 
 /// Annotation on an inspector: the generation of the image that it asks for.
@@ -139,8 +139,7 @@ impl Observer<'_> {
         let image = Arc::clone(&seen.image);
         let inspector = self.inspector(&image, seen.now).await?;
         seen.has_inspector = inspector.is_some();
-        let records: Vec<&VMDiskSync> = seen.records.iter().map(|record| &**record).collect();
-        seen.resolution = resolve::of(&image, &records, inspector.as_ref(), self.policy, seen.now);
+        seen.resolution = resolve::of(&image, &seen.records, inspector.as_ref(), self.policy, seen.now);
         let (Resolution::Recorded(key) | Resolution::Found { key, .. }) = &seen.resolution else { return Ok(()) };
         let name = names::master(image.golden_name(), key);
         seen.master = within(claims.get_opt(&name)).await?;
@@ -149,8 +148,7 @@ impl Observer<'_> {
             Api::namespaced_with(self.client.clone(), namespace, &snapshot::resource());
         seen.snapshot = within(snapshots.get_opt(&name)).await?;
         seen.golden_snapshot = within(snapshots.get_opt(image.golden_name())).await?;
-        let golden = seen.master_sync.as_ref().and_then(|sync| sync.status.as_ref()?.golden.as_ref());
-        let Some(golden) = golden else { return Ok(()) };
+        let Some(golden) = seen.master_sync.as_deref().and_then(golden) else { return Ok(()) };
         if golden.phase == GoldenPhase::Filling {
             let volume = seen.master.as_ref().and_then(|master| master.spec.as_ref()?.volume_name.clone());
             if let Some(volume) = volume {

@@ -1,12 +1,12 @@
 //! What the source holds now, and so which key is wanted: from the records, or from a pod that asks. Pure.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use populator_crd::v1alpha1::{FailureClass, GoldenPhase, SourceFacts, VMDiskImage, VMDiskSync};
+use populator_crd::v1alpha1::{FailureClass, GoldenPhase, GoldenRecord, SourceFacts, VMDiskImage, VMDiskSync};
 
 use super::key;
-use crate::{policy::Policy, source_facts, sync::failure::Failure, worker::Worker};
+use crate::{policy::Policy, source_facts, sync::failure::Failure, worker::Worker, world::golden};
 
 /// How soon a source that could not be asked, or answered something passing, is asked again.
 const ASK_AGAIN: Duration = Duration::from_mins(1);
@@ -53,15 +53,14 @@ pub enum Resolution {
 #[must_use]
 pub fn of(
     image: &VMDiskImage,
-    records: &[&VMDiskSync],
+    records: &[Arc<VMDiskSync>],
     inspector: Option<&Inspector>,
     policy: &Policy,
     now: Timestamp,
 ) -> Resolution {
     let generation = image.metadata.generation.unwrap_or_default();
-    if let Some(record) = records.iter().find(|record| is_current(record, image)) {
-        let key = record.status.as_ref().and_then(|status| status.golden.as_ref()).map(|golden| golden.key.clone());
-        return Resolution::Recorded(key.unwrap_or_default());
+    if let Some((_, golden)) = current(records, image) {
+        return Resolution::Recorded(golden.key.clone());
     }
     let Some(inspector) = inspector else { return Resolution::Ask };
     if inspector.generation != generation {
@@ -94,10 +93,14 @@ pub fn of(
     Resolution::Failed { failure: Box::new(failure), again }
 }
 
-/// Whether a record is of what the image is made of as it is now, and something comes of it.
+/// The record of what the image is made of as it is now, if something comes of it.
 #[must_use]
-pub fn is_current(record: &VMDiskSync, image: &VMDiskImage) -> bool {
-    record.status.as_ref().and_then(|status| status.golden.as_ref()).is_some_and(|golden| {
+pub fn current<'a>(
+    records: &'a [Arc<VMDiskSync>],
+    image: &VMDiskImage,
+) -> Option<(&'a Arc<VMDiskSync>, &'a GoldenRecord)> {
+    let mut all = records.iter().filter_map(|record| Some((record, golden(record)?)));
+    all.find(|(_, golden)| {
         Some(&golden.image_uid) == image.metadata.uid.as_ref()
             && Some(golden.generation) == image.metadata.generation
             && matches!(golden.phase, GoldenPhase::Filling | GoldenPhase::Cutting | GoldenPhase::Ready)

@@ -52,7 +52,7 @@ fn word(resolution: &Resolution) -> String {
 }
 
 fn resolved(records: &[VMDiskSync], inspector: Option<&Inspector>, now: i64) -> String {
-    let records: Vec<&VMDiskSync> = records.iter().collect();
+    let records: Vec<_> = records.iter().cloned().map(Arc::new).collect();
     word(&of(&image(7), &records, inspector, &Policy::default(), at(now)))
 }
 
