@@ -1,5 +1,6 @@
 //! The three callbacks: they look at what is ours, ask the pure deciders, and do what those say.
 
+mod way;
 mod workers;
 
 use std::{
@@ -13,24 +14,26 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream::BoxStream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, ResourceExt};
 use populator_crd::{
-    names, quantity,
-    v1alpha1::{Purpose, Route, RouteKind, SyncPhase, TargetFacts, VMDiskImage, VMDiskSync, VMDiskSyncStatus},
+    names,
+    v1alpha1::{Route, SyncPhase, VMDiskImage, VMDiskSync, VMDiskSyncStatus},
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use volume_populator::{
     CallbackError, Cause, ClaimRef, Cleanup, CleanupContext, Complete, Context, Made, Notice, Populate, Populator,
-    PrimeSpec, Recorded, Wait,
+    Recorded, Wait,
 };
+
+use way::{purpose_of, target_facts, task};
 
 use crate::{
     gate::{Lane, Lanes},
-    golden, image,
+    image,
     pod::{Order, Task},
-    policy::{Policy, PolicyReceiver},
-    route::{self, Choice},
+    policy::PolicyReceiver,
+    route::Choice,
     runtime::{metrics::Metrics, tasks::Tasks},
     sync::{
         decide::{self, Answer, Ending, Permit, Prime, Situation, Step},
@@ -38,10 +41,10 @@ use crate::{
         records::{Records, claim_of},
         transition::{self, Admission},
         trials::Trials,
-        verdict::{self, Question, Verdict},
+        verdict::{self, Verdict},
     },
     worker::Worker,
-    world::{World, golden as golden_of, is_inspector, owner_of, phase},
+    world::{World, is_inspector, owner_of, phase},
 };
 
 /// The most steps of one pass: a bound on a loop that ends by itself, in case two deciders disagree.
@@ -136,15 +139,15 @@ impl DiskPopulator {
                 return Ok(Populate::Hold(wait));
             }
             let policy = Arc::clone(&self.policy.borrow());
-            let sync_uid = sync.uid().unwrap_or_default();
-            let status = &sync.status.clone().unwrap_or_default();
+            let (sync_uid, none) = (sync.uid().unwrap_or_default(), VMDiskSyncStatus::default());
+            let status = sync.status.as_ref().unwrap_or(&none);
             let pod = self.world.worker_of(&claim.uid, &sync_uid);
             let now = Timestamp::now();
             let worker = Worker::observe(pod.as_deref(), now);
             let others = self.world.of_image(&sync.spec.image.uid);
-            let (route, verdict) = match self.choose(context, sync.spec.purpose, status, &target)? {
-                Choice::Go(route) => (route.clone(), self.verdict(&sync, &route, &target, &policy, &others, now)),
-                Choice::Wait(message) => (Route::fetch(), Verdict::Golden { message }),
+            let (verdict, route) = match self.choose(context, sync.spec.purpose, status, &target)? {
+                Choice::Go(route) => (self.verdict(&sync, &route, &target, &policy, &others, now), route),
+                Choice::Wait(message) => (Verdict::Golden { message }, Route::fetch()),
             };
             let (lane, admitted_in) = (Lane::of(route.kind), Lane::of_status(Some(status)));
             if verdict != Verdict::Go && phase(&sync) != Some(SyncPhase::Syncing) {
@@ -237,31 +240,6 @@ impl DiskPopulator {
         Ok(Populate::Hold(wait(refused.map(notice), Some(LOOK_AGAIN))))
     }
 
-    /// Which way the claim is filled.
-    fn choose(
-        &self,
-        context: &Context<VMDiskImage>,
-        purpose: Purpose,
-        status: &VMDiskSyncStatus,
-        target: &TargetFacts,
-    ) -> CallbackResult<Choice> {
-        let image = &*context.source;
-        let preloads = image.spec.storage_class.is_some();
-        let masters =
-            if preloads { self.world.masters(&context.source_namespace, &image.name_any()) } else { Vec::new() };
-        let told = self.world.preloads.of(&image.uid().unwrap_or_default()).filter(|_| preloads);
-        let question = route::Question {
-            image,
-            purpose,
-            status,
-            target,
-            class: context.class.as_deref(),
-            masters: &masters,
-            told: told.as_ref(),
-        };
-        Ok(route::choose(&question)?)
-    }
-
     fn to_machinery(&self, answer: Answer, sync: &VMDiskSync, context: &Context<VMDiskImage>) -> Populate {
         match answer {
             Answer::Hold(notice, at_most) => Populate::Hold(wait(notice, at_most)),
@@ -270,63 +248,6 @@ impl DiskPopulator {
             Answer::Discard(notice, at_most) => Populate::Discard(wait(notice, at_most)),
             Answer::Failed(notice) => Populate::Failed(wait(Some(notice), None)),
             Answer::NeedPrime => Populate::NeedPrime(self.prime_spec(sync, context)),
-        }
-    }
-
-    fn prime_spec(&self, sync: &VMDiskSync, context: &Context<VMDiskImage>) -> PrimeSpec {
-        let image = &*context.source;
-        let route = sync.status.as_ref().and_then(|status| status.route.as_ref());
-        let from = route.and_then(|route| route.from.as_ref());
-        let masters = self.world.masters(&context.source_namespace, &image.name_any());
-        let cut_from = masters
-            .iter()
-            .filter_map(|master| golden_of(master))
-            .find(|golden| golden.snapshot.is_some() && golden.snapshot.as_ref() == from);
-        PrimeSpec {
-            owner: sync.controller_owner_ref(&()),
-            labels: [
-                (names::MANAGED_BY_LABEL.to_owned(), names::MANAGER.to_owned()),
-                (names::IMAGE_UID_LABEL.to_owned(), image.uid().unwrap_or_default()),
-            ]
-            .into(),
-            data_source: route.and_then(route::data_source),
-            at_least_bytes: cut_from.and_then(|golden| golden.restore_size),
-            ..PrimeSpec::default()
-        }
-    }
-
-    /// What the image's other syncs know of it. As long as nobody was ever filled from it, one at a time tries.
-    fn verdict(
-        &self,
-        sync: &VMDiskSync,
-        route: &Route,
-        target: &TargetFacts,
-        policy: &Policy,
-        others: &[Arc<VMDiskSync>],
-        now: Timestamp,
-    ) -> Verdict {
-        // What uses no source cannot tell anything of one.
-        if route.kind != RouteKind::Fetch {
-            return Verdict::Go;
-        }
-        let generation = sync.status.as_ref().and_then(|status| status.image_generation);
-        let generation = generation.unwrap_or(sync.spec.image.generation);
-        let (image_uid, sync_uid) = (&sync.spec.image.uid, sync.metadata.uid.as_deref().unwrap_or_default());
-        let is_proven = self.world.ledger.is_proven(image_uid, generation);
-        // Asked of the few that are admitted, not of the many that wait.
-        let syncing = others.iter().filter(|sync| phase(sync) == Some(SyncPhase::Syncing)).filter_map(|sync| {
-            let uid = sync.uid()?;
-            self.world.worker(&sync.spec.claim.uid, &uid, now).has_started().then_some(uid)
-        });
-        let at_work = &syncing.collect();
-        let question = Question { sync_uid, generation, target, is_proven, at_work, policy, now };
-        let verdict = verdict::judge(&question, others.iter().map(|sync| &**sync));
-        if verdict != Verdict::Go || is_proven || phase(sync) == Some(SyncPhase::Syncing) {
-            return verdict;
-        }
-        match self.trials.enter(image_uid, sync_uid, others) {
-            None => Verdict::Go,
-            Some(other) => Verdict::Wait { on: other, failure: None, until: None },
         }
     }
 
@@ -554,30 +475,6 @@ fn prime_of(prime: Option<&PersistentVolumeClaim>, sync_uid: &str) -> Prime {
 /// the worker may as well come early.
 fn binds_immediately(claim: &PersistentVolumeClaim) -> bool {
     claim.annotations().get(names::BIND_IMMEDIATELY_ANNOTATION).is_some_and(|value| value == "true")
-}
-
-/// What the worker does on the route that was latched.
-fn task(order: Order<'_>) -> Task<'_> {
-    let cut = order.status.route.as_ref().is_some_and(|route| route::is_cut(route.kind));
-    if cut { Task::Finish(order) } else { Task::Fill(order) }
-}
-
-/// What a claim is for: its own maker, or to be cut from.
-fn purpose_of(context: &Context<VMDiskImage>) -> Purpose {
-    if golden::objects::is_master(&context.claim, &context.source) { Purpose::Master } else { Purpose::Claim }
-}
-
-/// What a claim offers to a disk.
-fn target_facts(claim: &PersistentVolumeClaim) -> TargetFacts {
-    let spec = claim.spec.as_ref();
-    let requests = spec.and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
-    let requested = requests.and_then(|requests| quantity::bytes(requests.get("storage")?).ok());
-    let volume_mode = spec.and_then(|spec| spec.volume_mode.clone()).unwrap_or_else(|| "Filesystem".into());
-    TargetFacts {
-        storage_class: spec.and_then(|spec| spec.storage_class_name.clone()),
-        volume_mode,
-        requested_bytes: requested.unwrap_or_default(),
-    }
 }
 
 /// In a narrow installation an administrator allows the controller to work in a namespace first.
