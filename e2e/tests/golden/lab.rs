@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
-use kube::core::GroupVersionKind;
+use kube::api::{Patch, PatchParams};
 use populator_crd::VMDiskImage;
 use populator_crd::v1alpha1::{GoldenData, Origin, RouteKind, VolumeMode};
 use serde_json::json;
 use vmdisk_e2e::testing::files::{self, Published, Server};
 use vmdisk_e2e::testing::objects::{self, Mode};
 use vmdisk_e2e::testing::reader::{self, Expected};
+use vmdisk_e2e::testing::snapshots::VolumeSnapshot;
 use vmdisk_e2e::testing::{Scene, bed, syncs, until};
 
 /// For everything that these tests wait for; a busy machine is slow.
@@ -118,9 +117,8 @@ impl<'a> Lab<'a> {
         Ok((route.kind, route.from))
     }
 
-    /// The snapshots of the test's namespace.
-    pub(crate) fn snapshots(&self) -> Api<DynamicObject> {
-        let kind = GroupVersionKind::gvk("snapshot.storage.k8s.io", "v1", "VolumeSnapshot");
-        Api::namespaced_with(self.scene.bed.client.clone(), &self.scene.namespace, &ApiResource::from_gvk(&kind))
+    /// The snapshot that bears the golden name, for the users' own templates.
+    pub(crate) async fn users_snapshot(&self) -> Result<VolumeSnapshot> {
+        self.scene.api().get(self.name).await.context("there is no snapshot for the users' own templates")
     }
 }

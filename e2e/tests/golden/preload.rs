@@ -18,8 +18,8 @@ async fn an_image_is_fetched_once_and_claims_are_cut_from_its_snapshot() {
         lab.holds_the_disk("vm").await?;
         lab.was_fetched(1).await?;
 
-        let users = lab.snapshots().get("vm").await.context("the snapshot for the users' own templates")?;
-        ensure!(users.data["status"]["readyToUse"] == true, "the users' snapshot is not ready: {:?}", users.data);
+        let users = lab.users_snapshot().await?;
+        ensure!(users.is_ready(), "the users' snapshot is not ready: {users:?}");
 
         let claims = [("one", "64Mi"), ("two", "64Mi"), ("larger", "96Mi")];
         for (claim, size) in claims {
@@ -86,9 +86,8 @@ async fn a_new_version_serves_later_claims_and_leaves_earlier_ones_alone() {
         for claim in ["early", "vm"] {
             before.holds_the_disk(claim).await?;
         }
-        let users = lab.snapshots().get("vm").await.context("the snapshot for the users' own templates")?;
-        let source = &users.data["spec"]["source"]["persistentVolumeClaimName"];
-        ensure!(source == second.snapshot.as_deref().unwrap_or_default(), "the users' snapshot is of {source}");
+        let source = lab.users_snapshot().await?.spec.source.persistent_volume_claim_name;
+        ensure!(source.is_some() && source == second.snapshot, "the users' snapshot is of {source:?}");
         before.was_fetched(1).await?;
         lab.was_fetched(1).await
     })
