@@ -62,7 +62,7 @@ pub fn choose(question: &Question<'_>) -> Result<Choice, SpecError> {
         return Ok(go(RouteKind::Blank, None));
     }
     if question.purpose == Purpose::Master {
-        return Ok(go(RouteKind::Fetch, None));
+        return Ok(Choice::Go(Route::fetch()));
     }
     if spec.storage_class.is_none() {
         return Ok(fetch(question, None));

@@ -221,16 +221,15 @@ impl World {
     /// The permits and the queue as these objects tell them.
     #[must_use]
     pub fn permits(&self, lane: Lane, policy: &Policy, now: Timestamp) -> Permits {
-        let syncs = self.syncs.all();
+        let mut syncs = self.syncs.all();
+        syncs.retain(|sync| Lane::of_status(sync.status.as_ref()) == lane);
         let held = |sync: &&Arc<VMDiskSync>| {
             let uid = sync.metadata.uid.as_deref().unwrap_or_default();
-            Lane::of_status(sync.status.as_ref()) == lane
-                && gate::still_held(sync.status.as_ref(), &self.worker(&sync.spec.claim.uid, uid, now), policy, now)
+            gate::still_held(sync.status.as_ref(), &self.worker(&sync.spec.claim.uid, uid, now), policy, now)
         };
         let holders = syncs.iter().filter(held).filter_map(|sync| sync.uid());
         let waiting = syncs
             .iter()
-            .filter(|sync| Lane::of_status(sync.status.as_ref()) == lane)
             .filter(|sync| matches!(phase(sync), None | Some(SyncPhase::Queued)))
             .filter_map(|sync| Some((place(sync)?, claim_of(sync))));
         Permits::restore(lane.limit(policy), holders, waiting)

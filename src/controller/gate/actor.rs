@@ -130,9 +130,7 @@ async fn run(settings: GateSettings, mut inbox: mpsc::Receiver<Command>) {
         permits.set_limit(lane.limit(&policy.borrow_and_update()));
         permits.lapse(now);
         for Offer { claim, waited } in permits.offer(now) {
-            if lane == Lane::Fetch {
-                metrics.queue_wait(waited);
-            }
+            metrics.queue_wait(waited);
             // No receiver: the process is going down.
             let _ = wake.send(claim);
         }

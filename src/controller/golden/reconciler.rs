@@ -83,8 +83,9 @@ struct Context {
 pub async fn run(golden: Golden) {
     let client = golden.client.clone();
     let labelled = || watcher::Config::default().labels(names::GOLDEN_LABEL);
-    let inspectors =
-        watcher::Config::default().labels(&format!("{}={}", names::COMPONENT_LABEL, names::WORKER_COMPONENT));
+    // What serves a claim has its claim's UID, and is of no interest here.
+    let inspectors = format!("{}={},!{}", names::COMPONENT_LABEL, names::WORKER_COMPONENT, names::CLAIM_UID_LABEL);
+    let inspectors = watcher::Config::default().labels(&inspectors);
     let claims: Api<PartialObjectMeta<PersistentVolumeClaim>> = Api::all(client.clone());
     let pods: Api<PartialObjectMeta<Pod>> = Api::all(client.clone());
     let syncs: Api<PartialObjectMeta<VMDiskSync>> = Api::all(client.clone());

@@ -6,7 +6,7 @@ mod attempt;
 mod waiting;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use populator_crd::v1alpha1::{FailureClass, Route, RouteKind, TargetFacts};
+use populator_crd::v1alpha1::{FailureClass, Route, TargetFacts};
 use vmdisk_wire::{ExitClass, Report};
 
 use super::*;
@@ -20,7 +20,7 @@ fn at(second: i64) -> Timestamp {
 
 fn admission() -> Admission<'static> {
     static TARGET: TargetFacts = TargetFacts { storage_class: None, volume_mode: String::new(), requested_bytes: 0 };
-    let route = Route { kind: RouteKind::Fetch, from: None, reason: None };
+    let route = Route::fetch();
     Admission { claim_uid: "u", generation: GENERATION, route, target: &TARGET }
 }
 

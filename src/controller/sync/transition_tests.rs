@@ -1,4 +1,3 @@
-use populator_crd::v1alpha1::RouteKind;
 use vmdisk_wire::ExitClass;
 
 use super::*;
@@ -11,12 +10,7 @@ fn now() -> Timestamp {
 
 fn admission() -> Admission<'static> {
     static TARGET: TargetFacts = TargetFacts { storage_class: None, volume_mode: String::new(), requested_bytes: 0 };
-    Admission {
-        claim_uid: "u",
-        generation: 7,
-        route: Route { kind: RouteKind::Fetch, from: None, reason: None },
-        target: &TARGET,
-    }
+    Admission { claim_uid: "u", generation: 7, route: Route::fetch(), target: &TARGET }
 }
 
 /// A record in its `attempt`-th attempt.
