@@ -14,6 +14,7 @@ pub mod deadline;
 pub mod events;
 pub mod lease;
 pub mod metrics;
+pub mod removal;
 pub mod tasks;
 pub mod telemetry;
 

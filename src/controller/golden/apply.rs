@@ -3,15 +3,11 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, PostParams, Preconditions},
-};
+use kube::{Api, Client, Resource, ResourceExt, api::PostParams};
 use populator_crd::{
     names,
     v1alpha1::{GoldenPhase, GoldenRecord, Origin, VMDiskImage, VMDiskSync, VMDiskSyncStatus},
 };
-use serde::de::DeserializeOwned;
 
 use super::{
     decide::{Seen, Step},
@@ -23,7 +19,7 @@ use super::{
 use crate::{
     pod,
     policy::Policy,
-    runtime::deadline::within,
+    runtime::{deadline::within, removal::remove},
     sync::records::{RecordError, Records},
     world::golden,
 };
@@ -77,7 +73,7 @@ impl Applier<'_> {
             Step::RemoveInspector => {
                 let uid = image.uid().unwrap_or_default();
                 self.inspectors.forget(&uid);
-                if !gone::<Pod>(&self.namespaced(&namespace), &names::inspector(&uid), None).await? {
+                if !remove::<Pod>(&self.namespaced(&namespace), &names::inspector(&uid), None).await? {
                     return Ok(Some(Some(SOON)));
                 }
             }
@@ -94,12 +90,12 @@ impl Applier<'_> {
                 }
             }
             Step::RemoveSnapshot(Origin { name, uid }) => {
-                if !gone(&self.snapshots(&namespace), &name, Some(uid)).await? {
+                if !remove(&self.snapshots(&namespace), &name, Some(uid)).await? {
                     return Ok(Some(Some(SOON)));
                 }
             }
             Step::RemoveMaster(Origin { name, uid }) => {
-                if !gone::<PersistentVolumeClaim>(&self.namespaced(&namespace), &name, Some(uid)).await? {
+                if !remove::<PersistentVolumeClaim>(&self.namespaced(&namespace), &name, Some(uid)).await? {
                     return Ok(Some(Some(SOON)));
                 }
             }
@@ -153,10 +149,10 @@ impl Applier<'_> {
             recorded || objects::is_of(snapshot, record)
         });
         if let Some(snapshot) = found {
-            gone(&snapshots, &claim.name, snapshot.metadata.uid).await?;
+            remove(&snapshots, &claim.name, snapshot.metadata.uid).await?;
             return Ok(Some(Some(SOON)));
         }
-        if !gone::<PersistentVolumeClaim>(&self.namespaced(namespace), &claim.name, Some(claim.uid.clone())).await? {
+        if !remove::<PersistentVolumeClaim>(&self.namespaced(namespace), &claim.name, Some(claim.uid.clone())).await? {
             return Ok(Some(Some(SOON)));
         }
         self.write(record, GoldenRecord { phase: GoldenPhase::Pruned, snapshot: None, ..golden }).await?;
@@ -189,20 +185,5 @@ fn taken_by_others<T>(answer: Result<T, kube::Error>) -> Result<(), Error> {
     match answer {
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
         answer => Ok(answer.map(drop)?),
-    }
-}
-
-/// Deletes an object, and says whether it is gone.
-async fn gone<K>(api: &Api<K>, name: &str, uid: Option<String>) -> Result<bool, kube::Error>
-where
-    K: Clone + std::fmt::Debug + DeserializeOwned,
-{
-    let preconditions = uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
-    let params = DeleteParams { preconditions, ..DeleteParams::background() };
-    match within(api.delete(name, &params)).await {
-        Ok(_) => Ok(false),
-        // Gone, or another one of that name.
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(true),
-        Err(error) => Err(error),
     }
 }

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::{
     Api, Client, Error, ResourceExt,
-    api::{DeleteParams, ListParams, ObjectList, Preconditions},
+    api::{ListParams, ObjectList},
 };
 use populator_crd::v1alpha1::{SyncPhase, VMDiskSync};
 use tokio::{
@@ -17,7 +17,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::{policy::PolicyReceiver, runtime::deadline::within};
+use crate::{
+    policy::PolicyReceiver,
+    runtime::{deadline::within, removal::remove},
+};
 
 /// How often to look. What is kept too long costs the API server's disk a few hundred bytes; a look costs a request for
 /// each old sync whose claim still lives, and of those there are as many as there are disks in use.
@@ -112,16 +115,8 @@ async fn forget(client: &Client, sync: &VMDiskSync) -> Result<(), Error> {
     if found.is_some_and(|found| found.metadata.uid.as_deref() == Some(claim.uid.as_str())) {
         return Ok(());
     }
-    let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: sync.uid(), resource_version: None }),
-        ..DeleteParams::background()
-    };
     let syncs: Api<VMDiskSync> = Api::namespaced(client.clone(), &sync.namespace().unwrap_or_default());
-    match within(syncs.delete(&sync.name_any(), &params)).await {
-        // Gone, or another one of that name.
-        Err(Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-        answer => answer.map(drop),
-    }
+    remove(&syncs, &sync.name_any(), sync.uid()).await.map(drop)
 }
 
 /// Whether a sync ended so long ago that it may be forgotten.
