@@ -71,7 +71,7 @@ func TestExhaust(t *testing.T) {
 }
 
 func TestParseClassRefuses(t *testing.T) {
-	for key, c := range map[string]struct{ value, message string }{
+	checkRefused(t, ParseClass, map[string]refusal{
 		"accessibility": {"both", "expected pinned or shared"},
 		"capacityGroup": {"../x", "lower-case letters"},
 		"exhaust":       {"", "names of nodes"},
@@ -84,8 +84,17 @@ func TestParseClassRefuses(t *testing.T) {
 		"outOfSpace":    {"0", "at least one byte"},
 		"slowStage":     {"5", "a duration such as 5s"},
 		"holdcreate":    {"x", "is unknown, expected one of accessibility, capacityGroup"},
-	} {
-		_, err := ParseClass(map[string]string{key: c.value})
+	})
+}
+
+// refusal is a value that is refused, and what the error says.
+type refusal struct{ value, message string }
+
+// checkRefused parses one key after the other.
+func checkRefused[C any](t *testing.T, parse func(map[string]string) (C, error), refusals map[string]refusal) {
+	t.Helper()
+	for key, c := range refusals {
+		_, err := parse(map[string]string{key: c.value})
 		if err == nil || !strings.Contains(err.Error(), c.message) || !strings.Contains(err.Error(), key) {
 			t.Errorf("%s=%q: got %v, want an error that names the key and says %q", key, c.value, err, c.message)
 		}

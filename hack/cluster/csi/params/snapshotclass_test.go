@@ -3,7 +3,6 @@ package params
 import (
 	"math"
 	"reflect"
-	"strings"
 	"testing"
 	"time"
 
@@ -69,7 +68,7 @@ func TestRestoreSize(t *testing.T) {
 }
 
 func TestParseSnapshotClassRefuses(t *testing.T) {
-	for key, c := range map[string]struct{ value, message string }{
+	checkRefused(t, ParseSnapshotClass, map[string]refusal{
 		"failCode":        {"Fine", "expected one of Unavailable"},
 		"failCreate":      {"-1", "whole number, or always"},
 		"hold":            {"a/b", "lower-case letters"},
@@ -79,10 +78,5 @@ func TestParseSnapshotClassRefuses(t *testing.T) {
 		"restoreSizeUnit": {"none", "bytes as a whole number"},
 		"sourceDeletion":  {"kept", "independent, refused or lost"},
 		"holdStage":       {"x", "is unknown, expected one of failCode, failCreate"},
-	} {
-		_, err := ParseSnapshotClass(map[string]string{key: c.value})
-		if err == nil || !strings.Contains(err.Error(), c.message) || !strings.Contains(err.Error(), key) {
-			t.Errorf("%s=%q: got %v, want an error that names the key and says %q", key, c.value, err, c.message)
-		}
-	}
+	})
 }
