@@ -20,7 +20,7 @@ use crate::{
         reclaim_policy, uid, volume_name,
     },
     placement::{Placement, placement},
-    populator::{Cause, Cleanup, Complete, Notice, Populate, PrimeSpec, Wait},
+    populator::{Cause, Cleanup, Complete, Notice, Populate, PrimeSpec, Recorded, Wait},
     preflight,
 };
 
@@ -117,6 +117,8 @@ pub(crate) struct Inspection {
     pub(crate) volume: Option<PersistentVolume>,
     /// The pods of the prime's namespace that name the prime.
     pub(crate) pods: Vec<Pod>,
+    /// What the populator has written down by now: a worker that was made in this very pass is in no earlier view.
+    pub(crate) recorded: Recorded,
 }
 
 /// How soon to look again at something that no watch of ours tells of.
@@ -436,7 +438,7 @@ pub(crate) fn hand_over<S>(observed: &Observed<S>, seen: &Inspection) -> Step {
     if let Err(why) = matching::check(volume, claim) {
         return keep_mismatch(volume, &why);
     }
-    let ours = |pod: &&Pod| observed.is_worker(&pod.metadata);
+    let ours = |pod: &&Pod| observed.is_worker(&seen.recorded, &pod.metadata);
     let is_scheduled = |pod: &&Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
     if let Some(pod) = seen.pods.iter().filter(|pod| !ours(pod)).find(is_scheduled) {
         return lose(Some(notices::volume_in_use(name(&volume.metadata), name(&pod.metadata))));

@@ -308,6 +308,8 @@ where
                     .trying("look for pods that name the prime")?,
                 None => Vec::new(),
             },
+            // After the pods: of none that is there the record is yet to come.
+            recorded: (self.records)(&observed.claim_ref.uid),
         })
     }
 }

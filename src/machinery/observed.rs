@@ -152,10 +152,10 @@ impl<S> Observed<S> {
             .any(|pod| name(&pod.metadata) == worker && namespace(&pod.metadata) == self.source_namespace)
     }
 
-    /// Whether a pod is the claim's own worker.
-    pub(crate) fn is_worker(&self, pod: &ObjectMeta) -> bool {
+    /// Whether a pod is the claim's own worker, by these records.
+    pub(crate) fn is_worker(&self, recorded: &Recorded, pod: &ObjectMeta) -> bool {
         let of_the_claim = self.keys.claim_of(pod).is_some_and(|claim| claim.uid == self.claim_ref.uid);
-        of_the_claim && standing(&self.keys, &self.recorded, Which::Worker, pod) == Standing::Recorded
+        of_the_claim && standing(&self.keys, recorded, Which::Worker, pod) == Standing::Recorded
     }
 
     /// Whether the claim waits for a consumer: its class does, and the user did not say otherwise.

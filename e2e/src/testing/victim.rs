@@ -268,35 +268,65 @@ impl Victim {
         Ok(())
     }
 
-    /// It was filled in the end, and every byte that was fetched has a count. Gives its status, with the attempts of all
-    /// the records that it ever had.
+    /// It was filled in the end, and every byte that was fetched has a count.
     ///
     /// # Errors
     /// When it was not, and how.
-    pub async fn filled_in_the_end(&mut self) -> Result<VMDiskSyncStatus> {
+    pub async fn filled_in_the_end(&mut self) -> Result<Filled> {
         self.release().await?;
         self.holds().await?;
-        // A record that was deleted took its count with it.
-        let (mut records, mut last) = (BTreeMap::new(), None);
-        for sync in self.syncs().await? {
-            let uid = sync.uid().unwrap_or_default();
-            let status = sync.status.unwrap_or_default();
-            records.insert(uid, status.attempt);
-            last = Some(status);
-        }
         let tape = std::mem::replace(&mut self.tape, Tape::start(self.scene.api(), ListParams::default()).await?);
-        for (sync, _) in tape.stop().await? {
-            if sync.spec.claim.name == self.name {
-                let attempt = sync.status.as_ref().map_or(0, |status| status.attempt);
-                let most = records.entry(sync.uid().unwrap_or_default()).or_default();
-                *most = attempt.max(*most);
-            }
+        let mut said: Vec<(VMDiskSync, bool)> = tape.stop().await?;
+        said.retain(|(sync, _)| sync.spec.claim.name == self.name);
+        // A record that was deleted took its count with it.
+        let mut attempts = BTreeMap::new();
+        for (sync, _) in &said {
+            let most: &mut i32 = attempts.entry(sync.uid()).or_default();
+            *most = sync.status.as_ref().map_or(0, |status| status.attempt).max(*most);
         }
-        let attempts: i32 = records.values().sum();
+        let attempts = attempts.values().sum();
         let paid = u64::try_from(attempts)? * (SIZE as u64 + PROBES);
         let count = self.count().await?;
         ensure!(count.bytes <= paid, "{attempts} attempts fetched {} bytes: {:?}", count.bytes, count.log);
+        let last = said.last().and_then(|(sync, _)| sync.status.clone());
         let status = last.with_context(|| format!("{} has no record", self.name))?;
-        Ok(VMDiskSyncStatus { attempt: attempts, ..status })
+        Ok(Filled { attempts, status, story: said.iter().map(told).collect() })
     }
+}
+
+/// What it took to fill a claim.
+pub struct Filled {
+    /// The attempts of all the records that it ever had.
+    attempts: i32,
+    /// What the last record says.
+    pub status: VMDiskSyncStatus,
+    story: Vec<String>,
+}
+
+impl Filled {
+    /// It took so many attempts at most.
+    ///
+    /// # Errors
+    /// When it took more; the error tells the whole story.
+    pub fn within(&self, attempts: i32) -> Result<()> {
+        let story = self.story.join("\n  ");
+        ensure!(self.attempts <= attempts, "it took {} attempts, not {attempts}:\n  {story}", self.attempts);
+        Ok(())
+    }
+}
+
+/// One line of what a record said.
+fn told((sync, gone): &(VMDiskSync, bool)) -> String {
+    let status = sync.status.clone().unwrap_or_default();
+    format!(
+        "record {}{}: {:?}, attempt {} ({} interrupted), prime {:?}, worker {:?}, last failure {:?}",
+        sync.uid().unwrap_or_default(),
+        if *gone { " goes" } else { "" },
+        status.phase,
+        status.attempt,
+        status.interruptions,
+        status.prime_uid,
+        status.pod_uid,
+        status.last_failure.map(|failure| (failure.time, failure.class, failure.reason, failure.message)),
+    )
 }

@@ -110,7 +110,7 @@ async fn of_the_same_namespace_are_no_success_and_go_when_they_are_deleted() {
                 // The way to retry by hand.
                 api.delete(&record, &kube::api::DeleteParams::default()).await?;
             }
-            let status = victim.filled_in_the_end().await?;
+            let status = victim.filled_in_the_end().await?.status;
             ensure!(status.phase != Some(SyncPhase::Failed), "it is filled, and its record says {status:?}");
             Ok(())
         })

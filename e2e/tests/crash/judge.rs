@@ -7,7 +7,7 @@ use populator_crd::v1alpha1::SyncPhase;
 use vmdisk_e2e::stage::actor::account::Account;
 use vmdisk_e2e::stage::tap::Write;
 
-use crate::lives::Ending;
+use crate::lives::{Ending, Life};
 use crate::scene::{Scene, Sight, claim_uid};
 
 /// Judges the end of a life (design.md, points 6, 15 and 16); gives how often the image was fetched.
@@ -59,8 +59,10 @@ fn bound(scene: &Scene<'_>, sight: &Sight, account: &Account) -> Result<()> {
     Ok(())
 }
 
-/// A controller that nothing happens to deletes no more primes and workers than it makes.
-pub(crate) fn deletes_once(writes: &[Write]) -> Result<()> {
+/// A controller that nothing happens to makes no attempt more than it must, and deletes no more primes and workers than it
+/// makes.
+pub(crate) fn undisturbed(life: &Life, attempts: i32, writes: &[Write]) -> Result<()> {
+    ensure!(attempts == life.attempts, "it took {attempts} attempts, expected {}", life.attempts);
     let count = |method: &str, resource: &str| {
         writes.iter().filter(|write| write.seen.method.as_str() == method && write.seen.resource == resource).count()
     };

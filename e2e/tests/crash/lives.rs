@@ -24,6 +24,8 @@ pub(crate) struct Life {
     pub(crate) concurrency: &'static str,
     /// How the workers end, one after the other.
     pub(crate) ends: &'static [End],
+    /// How many attempts it takes, if nothing happens in it.
+    pub(crate) attempts: i32,
     /// What the user does.
     pub(crate) moves: &'static [(When, Act)],
     /// How the life ends.
@@ -84,6 +86,7 @@ const FILLED: Life = Life {
     at_once: false,
     concurrency: "4",
     ends: &[End::Done],
+    attempts: 1,
     moves: &[],
     ending: Ending::Bound,
 };
@@ -98,13 +101,21 @@ pub(crate) const LIVES: &[Life] = &[
     Life { name: "other-namespace", foreign: true, ..FILLED },
     Life { name: "blank", short: false, blank: true, ..FILLED },
     Life { name: "class-retains", short: false, class: RETAINING, ..FILLED },
-    Life { name: "transient-then-filled", ends: &[End::Transient, End::Done], ..FILLED },
-    Life { name: "killed-then-filled", short: false, ends: &[End::Killed, End::Done], ..FILLED },
-    Life { name: "evicted-then-filled", ends: &[End::Evicted, End::Done], ..FILLED },
-    Life { name: "retries-used-up", short: false, ends: &[End::Transient], ending: Ending::Failed, ..FILLED },
+    Life { name: "transient-then-filled", ends: &[End::Transient, End::Done], attempts: 2, ..FILLED },
+    Life { name: "killed-then-filled", short: false, ends: &[End::Killed, End::Done], attempts: 2, ..FILLED },
+    Life { name: "evicted-then-filled", ends: &[End::Evicted, End::Done], attempts: 2, ..FILLED },
+    Life {
+        name: "retries-used-up",
+        short: false,
+        ends: &[End::Transient],
+        attempts: 3,
+        ending: Ending::Failed,
+        ..FILLED
+    },
     Life {
         name: "missing-then-healed",
         ends: &[End::Missing],
+        attempts: 2,
         moves: &[(When::FailedBy(FailureClass::SourceMissing), Act::Heal)],
         ..FILLED
     },
@@ -112,6 +123,7 @@ pub(crate) const LIVES: &[Life] = &[
         name: "denied-then-healed",
         short: false,
         ends: &[End::Denied],
+        attempts: 2,
         moves: &[(When::FailedBy(FailureClass::Denied), Act::Heal)],
         ..FILLED
     },
@@ -120,6 +132,7 @@ pub(crate) const LIVES: &[Life] = &[
     Life {
         name: "deleted-while-queued",
         concurrency: "0",
+        attempts: 0,
         moves: &[(When::Phase(SyncPhase::Queued), Act::DeleteClaim)],
         ..DELETED
     },

@@ -86,6 +86,9 @@ async fn all_of(stage: &Stage, life: &'static Life, options: &Options) -> Result
     };
     series.row.writes = calm.writes.len();
     series.row.calm = calm.took;
+    for _ in 1..options.calm {
+        series.one(&Trial::Calm, "calm").await;
+    }
     for kind in &options.kinds {
         series.kind(*kind, calm.writes.len()).await;
     }

@@ -28,6 +28,8 @@ pub(crate) struct Options {
     long: bool,
     /// How many stages there are beside each other.
     pub(crate) stages: usize,
+    /// How often each life is gone through undisturbed.
+    pub(crate) calm: usize,
     /// What is tried.
     pub(crate) kinds: Vec<Kind>,
 }
@@ -35,17 +37,14 @@ pub(crate) struct Options {
 impl Options {
     /// Reads them; those that cargo and xtask give to every test mean nothing here.
     pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Self> {
-        let mut options = Self { list: false, filter: None, long: false, stages: 2, kinds: Vec::new() };
+        let mut options = Self { list: false, filter: None, long: false, stages: 2, calm: 1, kinds: Vec::new() };
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--list" => options.list = true,
                 "--long" => options.long = true,
-                "--stages" => {
-                    let number = args.next().context("--stages needs a number")?;
-                    options.stages =
-                        number.parse().with_context(|| format!("--stages is {number:?}, expected a number"))?;
-                }
+                "--stages" => options.stages = number(&arg, args.next())?,
+                "--calm" => options.calm = number(&arg, args.next())?,
                 "--kills" => options.kinds.push(Kind::Kills),
                 "--faults" => options.kinds.push(Kind::Faults),
                 "--views" => options.kinds.push(Kind::Views),
@@ -53,13 +52,13 @@ impl Options {
                 "--quiet" | "--nocapture" => {}
                 other if other.starts_with("--test-threads") => {}
                 other if other.starts_with('-') => bail!(
-                    "unknown option {other}; known are --list, --long, --stages, \
+                    "unknown option {other}; known are --list, --long, --stages, --calm, \
                                                           --kills, --faults, --views and --leaders"
                 ),
                 filter => options.filter = Some(filter.to_owned()),
             }
         }
-        if options.kinds.is_empty() {
+        if options.kinds.is_empty() && options.calm == 1 {
             options.kinds.push(Kind::Kills);
             if options.long {
                 options.kinds.extend([Kind::Faults, Kind::Views, Kind::Leaders]);
@@ -76,4 +75,9 @@ impl Options {
             None => life.short || self.long,
         }
     }
+}
+
+fn number(option: &str, value: Option<String>) -> Result<usize> {
+    let value = value.with_context(|| format!("{option} needs a number"))?;
+    value.parse().with_context(|| format!("{option} is {value:?}, expected a number"))
 }

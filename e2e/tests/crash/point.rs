@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use vmdisk_e2e::stage::tap::{Disturbance, Plan, Strike, Write};
 use vmdisk_e2e::stage::{Controller, Stage};
 
-use crate::judge::{deletes_once, judge};
+use crate::judge::{judge, undisturbed};
 use crate::lives::Life;
 use crate::scene::{Scene, Sight};
 
@@ -67,8 +67,13 @@ pub(crate) async fn attempt(stage: &Stage, life: &Life, name: &str, trial: &Tria
     let (struck, writes) = (first.tap.is_struck(), first.tap.writes());
     drop((first, second));
     let judged = outcome
-        .and_then(|(sight, attempts)| judge(&scene, life.ending, &sight, attempts, &mut stage.actor.account()))
-        .and_then(|fetches| if *trial == Trial::Calm { deletes_once(&writes).map(|()| fetches) } else { Ok(fetches) })
+        .and_then(|(sight, attempts)| {
+            let fetches = judge(&scene, life.ending, &sight, attempts, &mut stage.actor.account())?;
+            if *trial == Trial::Calm {
+                undisturbed(life, attempts, &writes)?;
+            }
+            Ok(fetches)
+        })
         .with_context(|| format!("the first controller's writes were: {}", listing(&writes)));
     let took = start.elapsed();
     let ended = scene.end().await;
