@@ -1,6 +1,6 @@
 //! A claim that is filled while an adversary is at work; and the judge of whether it was harmed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -284,35 +284,45 @@ impl Victim {
             let most: &mut i32 = attempts.entry(sync.uid()).or_default();
             *most = sync.status.as_ref().map_or(0, |status| status.attempt).max(*most);
         }
-        let attempts = attempts.values().sum();
+        let attempts: i32 = attempts.values().sum();
         let paid = u64::try_from(attempts)? * (SIZE as u64 + PROBES);
         let count = self.count().await?;
         ensure!(count.bytes <= paid, "{attempts} attempts fetched {} bytes: {:?}", count.bytes, count.log);
+        let idle: BTreeSet<_> = said.iter().filter_map(|(sync, _)| never_ran(sync)).collect();
         let last = said.last().and_then(|(sync, _)| sync.status.clone());
         let status = last.with_context(|| format!("{} has no record", self.name))?;
-        Ok(Filled { attempts, status, story: said.iter().map(told).collect() })
+        let ran = usize::try_from(attempts)?.saturating_sub(idle.len());
+        Ok(Filled { ran, status, story: said.iter().map(told).collect() })
     }
 }
 
 /// What it took to fill a claim.
 pub struct Filled {
-    /// The attempts of all the records that it ever had.
-    attempts: i32,
+    /// The attempts of all the records that it ever had, but for those that a busy machine did not bring to a worker that
+    /// runs: these have cost nothing.
+    ran: usize,
     /// What the last record says.
     pub status: VMDiskSyncStatus,
     story: Vec<String>,
 }
 
 impl Filled {
-    /// It took so many attempts at most.
+    /// It took so many attempts at most in which a worker ran.
     ///
     /// # Errors
     /// When it took more; the error tells the whole story.
-    pub fn within(&self, attempts: i32) -> Result<()> {
+    pub fn within(&self, attempts: usize) -> Result<()> {
         let story = self.story.join("\n  ");
-        ensure!(self.attempts <= attempts, "it took {} attempts, not {attempts}:\n  {story}", self.attempts);
+        ensure!(self.ran <= attempts, "it took {} attempts, not {attempts}:\n  {story}", self.ran);
         Ok(())
     }
+}
+
+/// The attempt that this record says has ended because startTimeout was over before its worker ran.
+fn never_ran(sync: &VMDiskSync) -> Option<(Option<String>, i32)> {
+    let status = sync.status.as_ref().filter(|status| status.phase == Some(SyncPhase::BackingOff))?;
+    let reason = status.last_failure.as_ref()?.reason.as_str();
+    matches!(reason, "WorkerNotStarted" | "VolumeNotProvisioned").then(|| (sync.uid(), status.attempt))
 }
 
 /// One line of what a record said.

@@ -93,8 +93,7 @@ async fn cost_one_attempt_at_most() {
     ];
     scenario("deletions", async |scene| {
         let tenant = Tenant::enter(&scene.bed, &scene.namespace).await?;
-        let wide =
-            [("concurrency", "4"), ("startTimeout", "15s"), ("retryBackoffDuration", "1s"), ("retryBackoffMax", "2s")];
+        let wide = [("concurrency", "4"), ("retryBackoffDuration", "1s"), ("retryBackoffMax", "2s")];
         let outcome = Policy::during(&scene.bed.client, &wide, async |_| {
             let outcomes = join_all(rows.iter().map(async |(name, deed)| {
                 let mut victim = Victim::filling(scene, name).await?;
